@@ -1,0 +1,4 @@
+//! rowmill: a spreadsheet goes in, every row becomes a durable message, workers process the
+//! messages concurrently, and the spreadsheet comes back with results.
+
+pub mod domain;
