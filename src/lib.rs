@@ -1,4 +1,5 @@
 //! rowmill: a spreadsheet goes in, every row becomes a durable message, workers process the
 //! messages concurrently, and the spreadsheet comes back with results.
 
+pub mod broker;
 pub mod domain;

@@ -1,9 +1,19 @@
+//! Plain types and rules that every layer shares: names, places in a sheet, messages, outcomes,
 //! back-off. No I/O, no clock, no database: what needs the time or a limit is given it.
 
+pub mod filter;
+pub mod message;
 pub mod name;
 pub mod place;
 pub mod problem;
+pub mod retry;
 
+pub use filter::Filters;
+pub use message::{
+    Attempt, Delivery, Depth, Lease, MessageId, MessageKey, Origin, Receipt, Settled, Settlement,
+    Verdict,
+};
 pub use name::{QueueName, TopicName};
 pub use place::{Address, ColumnNumber, Finding, FindingKind, RowNumber};
 pub use problem::{Problem, ProblemKind};
+pub use retry::RetryPolicy;
