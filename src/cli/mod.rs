@@ -1,0 +1,4 @@
+//! The command line: a file a subcommand, each with its arguments and a `run`.
+
+pub mod read;
+pub mod sample;
