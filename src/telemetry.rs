@@ -6,8 +6,7 @@ use tracing_subscriber::EnvFilter;
 /// warnings unless told. Called once, by the commands that run for a while; a second call changes
 /// nothing.
 pub fn init() {
-    let filter =
-        EnvFilter::try_from_env("ROWMILL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("ROWMILL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     // An error means that logging was started before.
     let _ = tracing_subscriber::fmt()

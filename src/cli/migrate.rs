@@ -12,7 +12,12 @@ use crate::store::{Store, StoreOptions};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The database: postgres://… or sqlite:PATH
-    #[arg(long, value_name = "URL", env = "ROWMILL_DATABASE_URL", default_value = "sqlite:rowmill.db")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ROWMILL_DATABASE_URL",
+        default_value = "sqlite:rowmill.db"
+    )]
     database_url: String,
 }
 

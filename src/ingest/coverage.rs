@@ -20,7 +20,8 @@ impl Coverage {
 
     /// Whether a row is committed.
     pub fn contains(&self, sheet: u16, row: RowNumber) -> bool {
-        let after = self.ranges.partition_point(|range| (range.sheet, range.first_row) <= (sheet, row));
+        let after =
+            self.ranges.partition_point(|range| (range.sheet, range.first_row) <= (sheet, row));
         after.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|range| {
             range.sheet == sheet && range.first_row <= row && row <= range.last_row
         })

@@ -150,19 +150,18 @@ pub async fn ingest<B: Broker + Clone>(
         fence: job.publishing.fence,
     };
     let publishing = &job.publishing;
-    let published = stream::unfold(ready, async |mut ready| {
-        ready.recv().await.map(|batch| (Ok(batch), ready))
-    })
-    .try_for_each_concurrent(limits.producers.max(1), |batch| async move {
-        let published = broker.publish(publishing, batch).await?;
-        Progress::add(&job.progress.published, published.routed + published.unrouted);
-        Progress::add(&job.progress.unrouted, published.unrouted);
-        Ok::<(), IngestError>(())
-    });
+    let published =
+        stream::unfold(ready, async |mut ready| ready.recv().await.map(|batch| (Ok(batch), ready)))
+            .try_for_each_concurrent(limits.producers.max(1), |batch| async move {
+                let published = broker.publish(publishing, batch).await?;
+                Progress::add(&job.progress.published, published.routed + published.unrouted);
+                Progress::add(&job.progress.unrouted, published.unrouted);
+                Ok::<(), IngestError>(())
+            });
     let fed = feed.run(broker, job.first);
     // When publishing fails, the feed is dropped here and the reader's process ends with it. When
     // the feed ends, the channels close one after another and publishing runs dry.
-    let (fed, ()) = futures::try_join!(fed, published)?;
+    let (fed, ()) = futures::future::try_join(fed, published).await?;
     batcher.await??;
     match fed {
         Fed::End(totals) => {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::QueueName;
-use crate::worker::{AnyHandler, Exec, ExecLimits, HandlerError, Rate, Sleep, WorkerLimits};
 use crate::workbook::{CsvOptions, HeaderRow, ReadOptions, SheetChoice};
+use crate::worker::{AnyHandler, Exec, ExecLimits, HandlerError, Rate, Sleep, WorkerLimits};
 
 /// Process a spreadsheet's rows on this machine, without a server.
 ///

@@ -18,12 +18,12 @@ use super::report::{Report, Status};
 use super::results::{self, ResultsError};
 use crate::broker::{BrokerError, Publishing, SqlBroker, SqlBrokerLimits};
 use crate::domain::{Problem, QueueName, RetryPolicy, TopicName};
-use crate::ingest::reader::Reader;
+use crate::ingest::reader::{CannotStart, Reader};
 use crate::ingest::{Coverage, IngestError, IngestLimits, Ingested, Job, Progress, ingest};
 use crate::store::control::{NewQueue, NewUpload, Queue, Upload, UploadState};
 use crate::store::{Store, StoreError, StoreOptions};
-use crate::worker::{self, AnyHandler, HandlerError, Stop, WorkerError};
 use crate::workbook::{ReadLimits, SheetHead, Totals};
+use crate::worker::{self, AnyHandler, HandlerError, Stop, WorkerError};
 
 /// Leases that one sweep takes at a time.
 const SWEEP: u32 = 100;
@@ -63,6 +63,9 @@ pub(super) enum RunError {
     /// Ingestion failed.
     #[error(transparent)]
     Ingest(IngestError),
+    /// The reader's process cannot be started.
+    #[error(transparent)]
+    Reader(#[from] CannotStart),
     /// The worker failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -104,7 +107,7 @@ struct Names {
 struct Loaded {
     upload: Upload,
     queue: Queue,
-    handler: AnyHandler,
+    handler: Arc<AnyHandler>,
     sheets: Vec<SheetHead>,
 }
 
@@ -268,12 +271,12 @@ impl Mill<'_> {
         &self,
         upload: &Upload,
         sheet: Option<&SheetHead>,
-    ) -> Result<AnyHandler, RunError> {
+    ) -> Result<Arc<AnyHandler>, RunError> {
         let handler = self.args.handler(names(upload.public_id)?.queue)?;
         if let Some(sheet) = sheet {
             handler.check(&sheet.columns)?;
         }
-        Ok(handler)
+        Ok(Arc::new(handler))
     }
 
     /// Reads the file and publishes it, going on where an earlier attempt was. `None` when stopped.
@@ -358,12 +361,10 @@ impl Mill<'_> {
             Arc::clone(&self.tally),
             stop.finished.clone(),
         )));
-        let queue = names(loaded.upload.public_id)?.queue;
-        let handler = self.args.handler(queue.clone())?;
         worker::run(
             Arc::new(self.broker.clone()),
-            queue,
-            Arc::new(handler),
+            names(loaded.upload.public_id)?.queue,
+            Arc::clone(&loaded.handler),
             self.args.worker_limits(),
             stop,
             Arc::clone(&self.tally),

@@ -57,4 +57,3 @@ fn finish(report: &Report, json: bool) -> ExitCode {
         _ => ExitCode::FAILURE,
     }
 }
-

@@ -99,11 +99,13 @@ impl Drop for Bars {
 }
 
 const COUNT: &str = "{prefix:>9} {human_pos:>12}   {per_sec}";
-const SHARE: &str = "{prefix:>9} {human_pos:>12}   {per_sec}  {wide_bar} {percent:>3} %  {eta} left";
+const SHARE: &str =
+    "{prefix:>9} {human_pos:>12}   {per_sec}  {wide_bar} {percent:>3} %  {eta} left";
 
 fn line(bars: &MultiProgress, name: &'static str, template: &str) -> ProgressBar {
     // The templates are constants; one that did not parse would show the plain style instead.
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bars.add(ProgressBar::no_length().with_style(style).with_prefix(name))
 }
 

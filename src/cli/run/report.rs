@@ -98,15 +98,29 @@ impl Report {
         self.print_findings()?;
         let file = self.file.display();
         match self.status {
-            Status::Ended => writeln!(out, "{file}: {} done, {} dead, {} rejected of {} rows in {} s ({}/s)",
-                self.done, self.dead, self.rejected, self.published + self.rejected, self.seconds, self.rows_per_second)?,
-            Status::AlreadyEnded => writeln!(out,
+            Status::Ended => writeln!(
+                out,
+                "{file}: {} done, {} dead, {} rejected of {} rows in {} s ({}/s)",
+                self.done,
+                self.dead,
+                self.rejected,
+                self.published + self.rejected,
+                self.seconds,
+                self.rows_per_second
+            )?,
+            Status::AlreadyEnded => writeln!(
+                out,
                 "{file} was run before: {} done, {} dead, {} rejected. Nothing was run; --again runs it all again{}",
-                self.done, self.dead, self.rejected,
-                if self.dead > 0 { ", --retry-dead what is dead" } else { "" })?,
-            Status::Stopped => writeln!(out,
+                self.done,
+                self.dead,
+                self.rejected,
+                if self.dead > 0 { ", --retry-dead what is dead" } else { "" }
+            )?,
+            Status::Stopped => writeln!(
+                out,
                 "{file}: stopped with {} done, {} dead, {} waiting. The same command goes on from here",
-                self.done, self.dead, self.waiting)?,
+                self.done, self.dead, self.waiting
+            )?,
         }
         match &self.results {
             Some(results) => writeln!(out, "results: {}", results.display()),
@@ -142,5 +156,8 @@ pub(super) fn print_failure(error: &RunError) {
         RunError::File(problem) => serde_json::to_value(problem).ok(),
         _ => None,
     };
-    println!("{}", serde_json::json!({"status": "failed", "error": error.to_string(), "problem": problem}));
+    println!(
+        "{}",
+        serde_json::json!({"status": "failed", "error": error.to_string(), "problem": problem})
+    );
 }

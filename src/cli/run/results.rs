@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::store::log::{OutcomeKind, PageAfter, QueueId, RowOutcome, UploadId};
 use crate::store::{Log, StoreError};
 use crate::workbook::SheetHead;
-use crate::worker::display_output;
+use crate::worker::handler::display_output;
 
 /// Batches read from the log at a time: some ten thousand rows.
 const PAGE: u32 = 20;
