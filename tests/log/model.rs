@@ -1,0 +1,405 @@
+//! The log as a map: for each queue, where each of its messages is.
+//!
+//! Time is the test's: milliseconds moved only by an operation, all on a grid of [`TICK`], with
+//! deadlines and retentions half a tick off it, so that the real milliseconds that an operation
+//! takes never decide whether something is due. Where the log is free to choose (which messages a
+//! receive hands out, which leases a sweep takes), the model is told and says whether it was allowed.
+
+use std::collections::BTreeMap;
+
+use rowmill::domain::{Depth, Settled, Settlement, Verdict};
+use rowmill::store::log::{BLOCK, Counts, HandedLease};
+use uuid::Uuid;
+
+use crate::violation::{Checked, Violation, check, check_eq};
+
+/// The grid of the model's time, in milliseconds: longer than a whole case takes.
+pub(crate) const TICK: i64 = 10_000;
+
+/// Where a message is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Spot {
+    Fresh { held: bool, created: i64, available: i64, expires: Option<i64> },
+    Hands { receipt: Uuid, position: u16, attempt: u16 },
+    Waiting { attempts: u16, available: i64, error: Option<String> },
+    Ended { kind: i16, attempts: u16, item: Option<String> },
+}
+
+pub(crate) const DONE: i16 = 1;
+pub(crate) const DEAD: i16 = 2;
+pub(crate) const EXPIRED: i16 = 3;
+pub(crate) const CANCELLED: i16 = 4;
+
+/// A queue's terms and messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    pub(crate) dead_queue: Option<i32>,
+    pub(crate) max_deliveries: u16,
+    pub(crate) delay: i64,
+    pub(crate) retention: Option<i64>,
+    pub(crate) messages: BTreeMap<i64, Spot>,
+}
+
+/// Every queue of a case has this deadline, in milliseconds.
+pub(crate) const DEADLINE: i64 = 25_000;
+
+/// What was published under an id.
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    pub(crate) upload: Option<i64>,
+    pub(crate) place: Option<(u16, u32)>,
+    pub(crate) data: String,
+    pub(crate) attributes: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Lease {
+    pub(crate) queue: i32,
+    /// By position.
+    pub(crate) ids: Vec<i64>,
+    pub(crate) expires: i64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) now: i64,
+    pub(crate) queues: BTreeMap<i32, Queue>,
+    pub(crate) contents: BTreeMap<i64, Content>,
+    /// Those that can still settle anything.
+    pub(crate) leases: BTreeMap<Uuid, Lease>,
+    /// The wait before the first retry's jitter is drawn, doubled at each attempt up to `most`.
+    pub(crate) backoff: (i64, i64),
+}
+
+impl Spot {
+    fn fresh_now(&self, now: i64) -> bool {
+        matches!(self, Self::Fresh { held: false, available, expires, .. }
+            if *available <= now && expires.is_none_or(|at| at > now))
+    }
+}
+
+impl Model {
+    /// A message arrives in a queue.
+    pub(crate) fn publish(&mut self, queue: i32, id: i64, held: bool) {
+        let (now, queue) = (self.now, self.queues.get_mut(&queue).unwrap());
+        let spot = Spot::Fresh {
+            held,
+            created: now,
+            available: now + queue.delay,
+            expires: queue.retention.map(|retention| now + retention),
+        };
+        queue.messages.insert(id, spot);
+    }
+
+    /// What an upload held is let go: delay and retention begin now.
+    pub(crate) fn release(&mut self, upload: i64) {
+        let (now, contents) = (self.now, &self.contents);
+        for (id, spot) in self.queues.values_mut().flat_map(|queue| &mut queue.messages) {
+            if contents[id].upload != Some(upload) {
+                continue;
+            }
+            if let Spot::Fresh { held: held @ true, created, available, expires } = spot {
+                *held = false;
+                *available += now - *created;
+                *expires = expires.map(|at| at + now - *created);
+            }
+        }
+    }
+
+    /// An upload never was.
+    pub(crate) fn discard(&mut self, upload: i64) {
+        let contents = &self.contents;
+        for queue in self.queues.values_mut() {
+            queue.messages.retain(|id, _| contents[id].upload != Some(upload));
+        }
+        self.contents.retain(|_, content| content.upload != Some(upload));
+    }
+
+    /// Whether a receive could hand out anything now.
+    pub(crate) fn anything_due(&self, queue: i32) -> bool {
+        self.queues[&queue].messages.values().any(|spot| {
+            spot.fresh_now(self.now)
+                || matches!(spot, Spot::Waiting { available, .. } if *available <= self.now)
+        })
+    }
+
+    /// When the next message comes due, from now.
+    pub(crate) fn next_due(&self, queue: i32) -> Option<i64> {
+        let spots = self.queues[&queue].messages.values();
+        let due = spots.filter_map(|spot| match spot {
+            Spot::Fresh { held: false, available, expires, .. }
+                if expires.is_none_or(|at| at > self.now) =>
+            {
+                Some(available - self.now)
+            }
+            Spot::Waiting { available, .. } => Some(available - self.now),
+            _ => None,
+        });
+        due.min()
+    }
+
+    /// Takes note of what a receive handed out, if it was allowed to.
+    pub(crate) fn receive(&mut self, queue: i32, max: usize, leases: &[HandedLease]) -> Checked {
+        let now = self.now;
+        let fresh_waits = self.queues[&queue].messages.values().any(|spot| spot.fresh_now(now));
+        let handed: usize = leases.iter().map(|lease| lease.messages.len()).sum();
+        check!((1..=max).contains(&handed), "{handed} messages, asked for 1 to {max}");
+        let mut retries = 0;
+        for lease in leases {
+            retries += self.lease(queue, lease)?;
+        }
+        check!(
+            !fresh_waits || retries <= max.div_ceil(2),
+            "{retries} of {max} were retries while fresh messages waited"
+        );
+        Ok(())
+    }
+
+    /// Answers how many of the lease were retries.
+    fn lease(&mut self, number: i32, lease: &HandedLease) -> Checked<usize> {
+        let receipt = lease.receipt;
+        check!(!self.leases.contains_key(&receipt), "a receipt was issued twice");
+        check_eq!(i64::try_from(lease.deadline.as_millis()).unwrap(), DEADLINE, "deadline");
+        let queue = self.queues.get_mut(&number).unwrap();
+        let block = lease.messages[0].id / BLOCK;
+        let mut retries = 0;
+        for (at, message) in lease.messages.iter().enumerate() {
+            let (id, position) = (message.id, message.position);
+            check_eq!(usize::from(position), at, "position of message {id}");
+            check_eq!(id / BLOCK, block, "block of message {id}");
+            let content = self.contents.get(&id);
+            let content = content.ok_or_else(|| Violation(format!("{id} was never published")))?;
+            check_eq!(&*message.data, content.data, "data of message {id}");
+            check_eq!(message.attributes.as_deref(), content.attributes.as_deref(), "of {id}");
+            let place = message.place.map(|(sheet, row)| (sheet, row.0));
+            check_eq!(place, content.place, "place of message {id}");
+            check_eq!(lease.upload.map(|upload| upload.0), content.upload, "upload of {id}");
+            let Some(spot) = queue.messages.get_mut(&id) else {
+                return Err(Violation(format!("message {id} is not of queue {number}")));
+            };
+            let before = match &spot {
+                fresh if fresh.fresh_now(self.now) => 0,
+                Spot::Waiting { attempts, available, .. } if *available <= self.now => {
+                    retries += 1;
+                    let last = attempts + 1 >= queue.max_deliveries;
+                    let alone = lease.messages.len() == 1;
+                    check!(!last || alone, "the last attempt of {id} has neighbours");
+                    *attempts
+                }
+                other => return Err(Violation(format!("{id} was handed out while {other:?}"))),
+            };
+            check_eq!(message.attempt, before + 1, "attempt of message {id}");
+            *spot = Spot::Hands { receipt, position, attempt: message.attempt };
+        }
+        check!(retries == 0 || retries == lease.messages.len(), "fresh and retried in one lease");
+        let ids = lease.messages.iter().map(|message| message.id).collect();
+        self.leases.insert(receipt, Lease { queue: number, ids, expires: self.now + DEADLINE });
+        Ok(retries)
+    }
+
+    /// What settling must answer. `half` is whether the dice make back-offs half as long.
+    pub(crate) fn settle(&mut self, asked: &[(Uuid, Vec<Settlement>)], half: bool) -> Vec<Settled> {
+        let one = |(receipt, settlements): &(Uuid, Vec<Settlement>)| {
+            let mut settled = Settled::default();
+            for settlement in settlements {
+                let position = settlement.position;
+                match self.holds(*receipt, position) {
+                    Some((queue, id, attempt)) => {
+                        self.end(queue, id, attempt, &settlement.verdict, half, &mut settled);
+                    }
+                    None => settled.stale.push(position),
+                }
+            }
+            settled
+        };
+        let all = asked.iter().map(one).collect();
+        self.forget_empty_leases();
+        all
+    }
+
+    /// (queue, message, attempt) of a position, if the receipt still holds it.
+    fn holds(&self, receipt: Uuid, at: u16) -> Option<(i32, i64, u16)> {
+        let lease = self.leases.get(&receipt)?;
+        let id = *lease.ids.get(usize::from(at))?;
+        match self.queues[&lease.queue].messages.get(&id) {
+            Some(Spot::Hands { receipt: holder, position, attempt })
+                if (*holder, *position) == (receipt, at) =>
+            {
+                Some((lease.queue, id, *attempt))
+            }
+            _ => None,
+        }
+    }
+
+    fn end(
+        &mut self,
+        queue: i32,
+        id: i64,
+        attempt: u16,
+        how: &Verdict,
+        half: bool,
+        sum: &mut Settled,
+    ) {
+        let (now, (first, most)) = (self.now, self.backoff);
+        let terms = &self.queues[&queue];
+        let last = attempt >= terms.max_deliveries;
+        let backoff = (first << (attempt - 1).min(20)).min(most) / if half { 2 } else { 1 };
+        let again = |wait: i64, error: Option<&str>| Spot::Waiting {
+            attempts: attempt,
+            available: now + wait,
+            error: error.map(str::to_owned),
+        };
+        let spot = match how {
+            Verdict::Done { output } => {
+                sum.done += 1;
+                let item = output.as_deref().map(str::to_owned);
+                Spot::Ended { kind: DONE, attempts: attempt, item }
+            }
+            Verdict::Release => again(0, None),
+            Verdict::Retry { reason, after } if !last => {
+                let after = after.map(|after| i64::try_from(after.as_millis()).unwrap());
+                again(after.unwrap_or(backoff), Some(reason))
+            }
+            Verdict::Retry { reason, .. } | Verdict::Reject { reason } => {
+                sum.dead += 1;
+                let error = Some(String::from(&**reason));
+                if let Some(dead_queue) = terms.dead_queue {
+                    let spot = Spot::Waiting { attempts: 0, available: now, error: error.clone() };
+                    self.queues.get_mut(&dead_queue).unwrap().messages.insert(id, spot);
+                }
+                Spot::Ended { kind: DEAD, attempts: attempt, item: error }
+            }
+        };
+        sum.again += u32::from(matches!(spot, Spot::Waiting { .. }));
+        self.queues.get_mut(&queue).unwrap().messages.insert(id, spot);
+    }
+
+    fn forget_empty_leases(&mut self) {
+        let held: Vec<Uuid> = self
+            .leases
+            .keys()
+            .filter(|receipt| {
+                let n = self.leases[*receipt].ids.len();
+                (0..n).any(|at| self.holds(**receipt, u16::try_from(at).unwrap()).is_some())
+            })
+            .copied()
+            .collect();
+        self.leases.retain(|receipt, _| held.binary_search(receipt).is_ok());
+    }
+
+    /// Ends all that a lease holds; what a sweep (`lapsed`) or a reclaim must answer for it.
+    pub(crate) fn end_lease(&mut self, receipt: Uuid, lapsed: bool) -> Settled {
+        let how = if lapsed {
+            Verdict::Retry {
+                reason: "its ack deadline passed".into(),
+                after: Some(std::time::Duration::ZERO),
+            }
+        } else {
+            Verdict::Release
+        };
+        let n = self.leases[&receipt].ids.len();
+        let mut settled = Settled::default();
+        for position in 0..u16::try_from(n).unwrap() {
+            if let Some((queue, id, attempt)) = self.holds(receipt, position) {
+                self.end(queue, id, attempt, &how, false, &mut settled);
+            }
+        }
+        self.leases.remove(&receipt);
+        settled
+    }
+
+    /// The leases whose deadline passed.
+    pub(crate) fn lapsed(&self) -> Vec<Uuid> {
+        let lapsed = self.leases.iter().filter(|(_, lease)| lease.expires < self.now);
+        lapsed.map(|(receipt, _)| *receipt).collect()
+    }
+
+    /// Ends what waited too long; answers how many messages.
+    pub(crate) fn expire(&mut self) -> u64 {
+        let now = self.now;
+        self.end_all(
+            |spot| matches!(spot, Spot::Fresh { held: false, expires: Some(at), .. } if *at <= now),
+            EXPIRED,
+            None,
+        )
+    }
+
+    /// Cancels what waits in a queue; answers how many messages.
+    pub(crate) fn purge(&mut self, queue: i32) -> u64 {
+        let waits = |spot: &Spot| matches!(spot, Spot::Fresh { .. } | Spot::Waiting { .. });
+        self.end_all(waits, CANCELLED, Some(queue))
+    }
+
+    fn end_all(&mut self, which: impl Fn(&Spot) -> bool, kind: i16, only: Option<i32>) -> u64 {
+        let mut n = 0;
+        for (_, queue) in self.queues.iter_mut().filter(|(id, _)| only.is_none_or(|q| q == **id)) {
+            for spot in queue.messages.values_mut().filter(|spot| which(spot)) {
+                let attempts =
+                    if let Spot::Waiting { attempts, .. } = spot { *attempts } else { 0 };
+                *spot = Spot::Ended { kind, attempts, item: None };
+                n += 1;
+            }
+        }
+        n
+    }
+
+    /// A message of a dead queue begins a new life where it died.
+    pub(crate) fn redrive(&mut self, dead: i32, queue: i32, id: i64) {
+        let Some(Spot::Waiting { error, .. }) =
+            self.queues.get_mut(&dead).unwrap().messages.remove(&id)
+        else {
+            unreachable!("only what waits in the dead queue is chosen")
+        };
+        let spot = Spot::Waiting { attempts: 0, available: self.now, error };
+        self.queues.get_mut(&queue).unwrap().messages.insert(id, spot);
+    }
+
+    /// Messages of a queue that wait on their own, with when each is available.
+    pub(crate) fn waiting(&self, queue: i32) -> BTreeMap<i64, i64> {
+        let waiting = self.queues[&queue].messages.iter().filter_map(|(id, spot)| match spot {
+            Spot::Waiting { available, .. } => Some((*id, *available)),
+            _ => None,
+        });
+        waiting.collect()
+    }
+
+    /// Who has a message in hands.
+    pub(crate) fn holder(&self, queue: i32, id: i64) -> Option<(Uuid, u16)> {
+        match self.queues[&queue].messages.get(&id)? {
+            Spot::Hands { receipt, position, .. } => Some((*receipt, *position)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn depth(&self, queue: i32) -> Depth {
+        let mut depth = Depth::default();
+        for spot in self.queues[&queue].messages.values() {
+            let count = match spot {
+                Spot::Fresh { held: true, .. } => &mut depth.held,
+                Spot::Fresh { available, .. } | Spot::Waiting { available, .. } => {
+                    if *available <= self.now { &mut depth.ready } else { &mut depth.delayed }
+                }
+                Spot::Hands { .. } => &mut depth.in_flight,
+                Spot::Ended { .. } => continue,
+            };
+            *count += 1;
+        }
+        depth
+    }
+
+    pub(crate) fn counts(&self, upload: i64, queue: i32) -> Counts {
+        let mut counts = Counts::default();
+        for (id, spot) in &self.queues[&queue].messages {
+            let Spot::Ended { kind, .. } = spot else { continue };
+            if self.contents[id].upload == Some(upload) {
+                match *kind {
+                    DONE => counts.done += 1,
+                    DEAD => counts.dead += 1,
+                    EXPIRED => counts.expired += 1,
+                    _ => counts.cancelled += 1,
+                }
+            }
+        }
+        counts
+    }
+}
