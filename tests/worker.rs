@@ -1,5 +1,7 @@
 //! The worker's own rules, on a queue in memory that records what it is asked and fails on request.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
