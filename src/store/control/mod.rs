@@ -1,0 +1,54 @@
+//! The control plane: few rows, read by name, changed rarely.
+
+mod queues;
+mod uploads;
+
+use rowmill_entity::setting;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter};
+use uuid::Uuid;
+
+pub use queues::{NewQueue, Queue, Route, Routes};
+pub use rowmill_entity::upload::State as UploadState;
+pub use uploads::{NewUpload, Upload, sheet_names};
+
+use super::{Clock, StoreError};
+use crate::domain::MessageKey;
+
+/// Settings, topics, queues and uploads. Cheap to clone; clones share the connections.
+#[derive(Debug, Clone)]
+pub struct Control {
+    db: DatabaseConnection,
+    clock: Clock,
+}
+
+impl Control {
+    pub(super) fn new(db: DatabaseConnection, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    pub(super) fn connection(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    /// The secret behind this installation's message ids, made the first time it is asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn message_key(&self) -> Result<MessageKey, StoreError> {
+        const NAME: &str = "message_key";
+        let fresh = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let value = setting::ActiveModel { name: Set(NAME.into()), value: Set(fresh) };
+        // Two processes may both make one: the first stays, and both read it.
+        setting::Entity::insert(value)
+            .on_conflict(OnConflict::column(setting::Column::Name).do_nothing().to_owned())
+            .exec_without_returning(&self.db)
+            .await?;
+        let kept = setting::Entity::find()
+            .filter(setting::Column::Name.eq(NAME))
+            .one(&self.db)
+            .await?
+            .ok_or_else(|| StoreError::Damaged("the message key is gone".into()))?;
+        Ok(MessageKey::new(kept.value.as_bytes()))
+    }
+}

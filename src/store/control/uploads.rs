@@ -1,0 +1,197 @@
+//! Uploads: who ingests one, by which epoch, and how far it is.
+
+use rowmill_entity::upload::{self, State};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+use uuid::Uuid;
+
+use super::{Control, StoreError};
+use crate::store::log::{Fence, LogError, TopicId, UploadId};
+
+/// An upload to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewUpload {
+    /// The id that users see.
+    pub public_id: Uuid,
+    /// What finds it again, if somebody will look.
+    pub run_key: Option<String>,
+    /// The file's name as given.
+    pub filename: String,
+    /// SHA-256 of its bytes, in hex.
+    pub content_hash: String,
+    /// How it is read, as JSON.
+    pub options: String,
+    /// Where its rows go.
+    pub topic: TopicId,
+}
+
+/// An upload as it is recorded.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// Its number in the log.
+    pub id: UploadId,
+    /// The id that users see.
+    pub public_id: Uuid,
+    /// The file's name as given.
+    pub filename: String,
+    /// Where its rows go.
+    pub topic: TopicId,
+    /// How far it is.
+    pub state: State,
+    /// Who ingests it.
+    pub epoch: i32,
+    /// The sheets read, with their headers, as JSON.
+    pub sheets: String,
+    /// What the reader counted, as JSON, once it came to the end.
+    pub totals: Option<String>,
+}
+
+impl Upload {
+    /// The right to publish for it that came with reading this.
+    pub fn fence(&self) -> Fence {
+        Fence { upload: self.id, epoch: self.epoch }
+    }
+}
+
+impl Control {
+    /// Records an upload as being ingested, by epoch 1.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], also when another upload has the same run key.
+    pub async fn create_upload(&self, new: NewUpload) -> Result<Upload, StoreError> {
+        let public_id = new.public_id;
+        let model = upload::ActiveModel {
+            public_id: Set(public_id.to_string()),
+            run_key: Set(new.run_key),
+            filename: Set(new.filename),
+            content_hash: Set(new.content_hash),
+            options: Set(new.options),
+            topic_id: Set(new.topic.0),
+            state: Set(State::Ingesting),
+            epoch: Set(1),
+            sheets: Set("[]".into()),
+            created_at: Set(self.clock.now_ms()),
+            ..Default::default()
+        };
+        let id = upload::Entity::insert(model).exec(&self.db).await?.last_insert_id;
+        self.upload(UploadId(id)).await
+    }
+
+    /// The upload with this run key.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn upload_of_run(&self, run_key: &str) -> Result<Option<Upload>, StoreError> {
+        upload::Entity::find()
+            .filter(upload::Column::RunKey.eq(run_key))
+            .one(&self.db)
+            .await?
+            .map(read)
+            .transpose()
+    }
+
+    /// An upload by its number.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; [`StoreError::Damaged`] when there is none.
+    pub async fn upload(&self, id: UploadId) -> Result<Upload, StoreError> {
+        let model = upload::Entity::find_by_id(id.0).one(&self.db).await?;
+        read(model.ok_or_else(|| StoreError::Damaged(format!("there is no upload {}", id.0)))?)
+    }
+
+    /// Makes the caller the one who ingests: whoever did before can commit nothing from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn take_over(&self, id: UploadId) -> Result<Upload, StoreError> {
+        upload::Entity::update_many()
+            .col_expr(upload::Column::Epoch, Expr::col(upload::Column::Epoch).add(1))
+            .filter(upload::Column::Id.eq(id.0))
+            .exec(&self.db)
+            .await?;
+        self.upload(id).await
+    }
+
+    /// Lets go of a run key, so that the same file can be run again as another upload.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn forget_run(&self, id: UploadId) -> Result<(), StoreError> {
+        let none: Option<String> = None;
+        upload::Entity::update_many()
+            .col_expr(upload::Column::RunKey, Expr::value(none))
+            .filter(upload::Column::Id.eq(id.0))
+            .exec(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Records the sheets that are being read, as JSON.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; [`LogError::LeaseLost`] when somebody else reads them by now.
+    pub async fn set_sheets(&self, fence: Fence, sheets: &str) -> Result<(), StoreError> {
+        let done = upload::Entity::update_many()
+            .col_expr(upload::Column::Sheets, Expr::value(sheets))
+            .filter(upload::Column::Id.eq(fence.upload.0))
+            .filter(upload::Column::Epoch.eq(fence.epoch))
+            .exec(&self.db)
+            .await?;
+        if done.rows_affected == 0 { Err(LogError::LeaseLost.into()) } else { Ok(()) }
+    }
+
+    /// Records whether every message has its outcome: the end, or, after a redrive, not any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn set_ended(&self, id: UploadId, ended: bool) -> Result<(), StoreError> {
+        let state = if ended { State::Ended } else { State::Published };
+        let at = ended.then(|| self.clock.now_ms());
+        upload::Entity::update_many()
+            .col_expr(upload::Column::State, Expr::value(state))
+            .col_expr(upload::Column::EndedAt, Expr::value(at))
+            .filter(upload::Column::Id.eq(id.0))
+            .exec(&self.db)
+            .await?;
+        Ok(())
+    }
+}
+
+fn read(model: upload::Model) -> Result<Upload, StoreError> {
+    Ok(Upload {
+        id: UploadId(model.id),
+        public_id: model
+            .public_id
+            .parse()
+            .map_err(|_| StoreError::Damaged(format!("upload {} has no UUID", model.id)))?,
+        filename: model.filename,
+        topic: TopicId(model.topic_id),
+        state: model.state,
+        epoch: model.epoch,
+        sheets: model.sheets,
+        totals: model.totals,
+    })
+}
+
+/// The names of the sheets in an upload's `sheets`, by their numbers. Only the names are read here;
+/// the rest is the reader's.
+///
+/// # Errors
+/// When it is not what was stored.
+pub fn sheet_names(sheets: &str) -> Result<Vec<Option<String>>, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Sheet {
+        index: u16,
+        name: Option<String>,
+    }
+    let sheets: Vec<Sheet> = serde_json::from_str(sheets)?;
+    let mut names = vec![];
+    for sheet in sheets {
+        let at = usize::from(sheet.index);
+        if names.len() <= at {
+            names.resize(at + 1, None);
+        }
+        names[at] = sheet.name;
+    }
+    Ok(names)
+}

@@ -1,0 +1,222 @@
+//! The log of messages: insert-only batches and messages, leased in ranges.
+//!
+//! A publish writes a [`NewBatch`]: messages, and for each queue a *segment*, what waits there for
+//! its first delivery. A receive moves slices of segments, and due *redeliveries*, into *leases*; a
+//! settle moves positions of a lease into *outcomes* or back into redeliveries; a sweep does the
+//! same for leases whose deadline passed. Every operation is one statement or one transaction, and
+//! after each of them a message of a queue is in exactly one of these places.
+//!
+//! The two databases share what is decided ([`plan`]) and how pages are put together ([`rows`]);
+//! their statements stand side by side in `postgres/` and `sqlite/`.
+//!
+//! Cancellation safety: every operation is one transaction. A future dropped half-way has done all
+//! of it or nothing; which one is not known to the caller.
+
+mod gather;
+mod plan;
+mod postgres;
+mod rows;
+mod sqlite;
+mod types;
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+pub use postgres::sql::Statements as PostgresStatements;
+pub use types::{
+    BLOCK, Counts, Covered, Emptiness, Ended, Fence, Handed, HandedLease, LogError, NewBatch,
+    NewMessage, NewSegment, OutcomeKind, PageAfter, QueueId, Received, RowOutcome, RowsOf, Taken,
+    TopicId, UploadId,
+};
+
+use super::Clock;
+use crate::domain::{Depth, Settled, Settlement};
+
+/// The log, on the database that was opened. Cheap to clone; clones share the connections.
+#[derive(Debug, Clone)]
+pub struct Log(Dialect);
+
+#[derive(Debug, Clone)]
+enum Dialect {
+    Postgres(postgres::PostgresLog),
+    Sqlite(sqlite::SqliteLog),
+}
+
+macro_rules! both {
+    ($self:ident, $log:ident => $call:expr) => {
+        match &$self.0 {
+            Dialect::Postgres($log) => $call,
+            Dialect::Sqlite($log) => $call,
+        }
+    };
+}
+
+/// Every operation fails with [`LogError`]; unless its own words say more, nothing was changed then.
+#[allow(clippy::missing_errors_doc)] // said once, above
+impl Log {
+    pub(super) fn postgres(pool: sqlx::PgPool, clock: Clock) -> Self {
+        let sql = PostgresStatements::default();
+        Self(Dialect::Postgres(postgres::PostgresLog { pool, clock, sql }))
+    }
+
+    pub(super) fn sqlite(
+        writer: sqlx::SqlitePool,
+        readers: sqlx::SqlitePool,
+        clock: Clock,
+    ) -> Self {
+        Self(Dialect::Sqlite(sqlite::SqliteLog::new(writer, readers, clock)))
+    }
+
+    /// The same log with some of its PostgreSQL statements changed: for tests that show that a
+    /// broken statement is noticed. On SQLite it changes nothing.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_postgres_statements(
+        mut self,
+        change: impl FnOnce(&mut PostgresStatements),
+    ) -> Self {
+        if let Dialect::Postgres(log) = &mut self.0 {
+            change(&mut log.sql);
+        }
+        self
+    }
+
+    /// Reserves [`BLOCK`] ids and answers the first. Gaps that a crash leaves are harmless.
+    pub async fn reserve_block(&self) -> Result<i64, LogError> {
+        both!(self, log => log.reserve_block().await)
+    }
+
+    /// Commits a batch: messages, segments, coverage, findings, all or nothing.
+    ///
+    /// # Errors
+    /// [`LogError::RoutesChanged`] when the topic's queues are not those the batch was routed by;
+    /// [`LogError::LeaseLost`] when the upload is no longer this publisher's.
+    pub async fn publish(&self, batch: &NewBatch) -> Result<(), LogError> {
+        both!(self, log => log.publish(batch).await)
+    }
+
+    /// Lets the held segments of an upload go, all in one step, and records that it is published.
+    ///
+    /// # Errors
+    /// [`LogError::LeaseLost`] when the upload is no longer this publisher's.
+    pub async fn release(&self, fence: Fence, totals: &str) -> Result<(), LogError> {
+        both!(self, log => log.release(fence, totals).await)
+    }
+
+    /// Takes back all that an upload published so far, and records why (`problem`, as JSON).
+    ///
+    /// # Errors
+    /// [`LogError::LeaseLost`] when the upload is no longer this publisher's.
+    pub async fn discard(&self, fence: Fence, problem: &str) -> Result<(), LogError> {
+        both!(self, log => log.discard(fence, problem).await)
+    }
+
+    /// Leases up to `max` messages (at most [`BLOCK`]) of a queue.
+    pub async fn receive(&self, queue: QueueId, max: usize) -> Result<Received, LogError> {
+        let max = i32::try_from(max.clamp(1, 1000)).unwrap_or(1000);
+        both!(self, log => log.receive(queue, max).await)
+    }
+
+    /// Settles positions of leases, in one transaction; answers in the order asked. `dice` draws
+    /// the jitter of back-offs, in 0..1. A receipt may be named once in a call.
+    pub async fn settle(
+        &self,
+        settlements: &[(Uuid, Vec<Settlement>)],
+        dice: &mut (dyn FnMut() -> f64 + Send),
+    ) -> Result<Vec<Settled>, LogError> {
+        both!(self, log => log.settle(settlements, dice).await)
+    }
+
+    /// Gives leases their queue's deadline anew. Answers those that still exist, with how long
+    /// they last from now, in any order.
+    pub async fn extend(&self, receipts: &[Uuid]) -> Result<Vec<(Uuid, Duration)>, LogError> {
+        both!(self, log => log.extend(receipts).await)
+    }
+
+    /// Ends up to `most` leases whose deadline passed: what they held comes again, or is dead.
+    /// Any number of sweepers may run; they skip what others have locked. Answers one [`Settled`]
+    /// a lease.
+    pub async fn sweep(&self, most: u32) -> Result<Vec<Settled>, LogError> {
+        both!(self, log => log.sweep(i64::from(most)).await)
+    }
+
+    /// Hands back every lease of a queue whose consumers are known to be gone. Deliveries stay
+    /// counted, but none of the messages dies of it.
+    pub async fn reclaim(&self, queue: QueueId) -> Result<Vec<Settled>, LogError> {
+        both!(self, log => log.reclaim(queue).await)
+    }
+
+    /// Ends messages of up to `segments` segments that waited longer than their retention.
+    pub async fn expire(&self, segments: u32) -> Result<u64, LogError> {
+        both!(self, log => log.expire(i64::from(segments)).await)
+    }
+
+    /// Cancels what waits in a queue, held or not, and answers how many messages that were. What is
+    /// leased stays with its consumers.
+    pub async fn purge(&self, queue: QueueId) -> Result<u64, LogError> {
+        both!(self, log => log.purge(queue).await)
+    }
+
+    /// Moves up to `limit` messages from a dead queue back to the queue they died in, for a new
+    /// life with no attempts; their dead outcomes go. Answers how many.
+    pub async fn redrive(
+        &self,
+        dead: QueueId,
+        queue: QueueId,
+        limit: u32,
+    ) -> Result<u64, LogError> {
+        both!(self, log => log.redrive(dead, queue, i64::from(limit)).await)
+    }
+
+    /// The lease that has a message in hands, and its position there.
+    pub async fn holder(
+        &self,
+        queue: QueueId,
+        message: i64,
+    ) -> Result<Option<(Uuid, u16)>, LogError> {
+        both!(self, log => log.holder(queue, message).await)
+    }
+
+    /// What a queue holds now.
+    pub async fn depth(&self, queue: QueueId) -> Result<Depth, LogError> {
+        both!(self, log => log.depth(queue).await)
+    }
+
+    /// How many messages of an upload have ended in a queue, and how.
+    pub async fn counts(&self, upload: UploadId, queue: QueueId) -> Result<Counts, LogError> {
+        both!(self, log => log.counts(upload, queue).await)
+    }
+
+    /// The ranges of rows that an upload has committed, in row order.
+    pub async fn covered(&self, upload: UploadId) -> Result<Vec<Covered>, LogError> {
+        both!(self, log => log.covered(upload).await)
+    }
+
+    /// The first `most` findings of an upload, in row order, as JSON.
+    pub async fn findings(&self, upload: UploadId, most: u32) -> Result<Vec<String>, LogError> {
+        both!(self, log => log.findings(upload, i64::from(most)).await)
+    }
+
+    /// A page of an upload's rows, in row order, with their outcomes in a queue: the messages of up
+    /// to `batches` batches, and where the next page begins (`None` after the last).
+    pub async fn rows(
+        &self,
+        upload: UploadId,
+        queue: QueueId,
+        after: PageAfter,
+        batches: u32,
+    ) -> Result<(Vec<RowOutcome>, Option<PageAfter>), LogError> {
+        both!(self, log => log.rows(upload, queue, after, i64::from(batches)).await)
+    }
+}
+
+fn depth_of((ready, delayed, held, in_flight): (i64, i64, i64, i64)) -> Depth {
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    Depth {
+        ready: count(ready),
+        delayed: count(delayed),
+        held: count(held),
+        in_flight: count(in_flight),
+    }
+}

@@ -1,0 +1,151 @@
+//! Publishing on PostgreSQL: messages by COPY and their bookkeeping in one transaction.
+//!
+//! The binary format of COPY needs no escaping and no parsing of numbers. Locks are taken in the
+//! order topic, upload: first the shared advisory lock on the topic's routes, at the end the
+//! upload's row (see [`super::sql`]).
+
+use bytes::BufMut;
+
+use super::PostgresLog;
+use crate::store::clock::millis;
+use crate::store::log::types::{LogError, NewBatch, Taken};
+
+impl PostgresLog {
+    pub(in crate::store::log) async fn publish(&self, batch: &NewBatch) -> Result<(), LogError> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query(self.sql.share_routes.clone()).bind(batch.topic.0).execute(&mut *tx).await?;
+        if !batch.messages.is_empty() {
+            let mut copy = tx.copy_in_raw(self.sql.copy_messages.as_str()).await?;
+            copy.send(copy_rows(batch)?).await?;
+            copy.finish().await?;
+        }
+        if !self.commit_batch(&mut tx, batch).await? {
+            let routed: bool = sqlx::query_scalar(self.sql.why_refused.clone())
+                .bind(batch.topic.0)
+                .bind(batch.routes_version)
+                .fetch_one(&mut *tx)
+                .await?;
+            return Err(if routed { LogError::LeaseLost } else { LogError::RoutesChanged });
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn commit_batch(
+        &self,
+        tx: &mut sqlx::PgTransaction<'_>,
+        batch: &NewBatch,
+    ) -> Result<bool, LogError> {
+        let n = i32::try_from(batch.messages.len()).unwrap_or(i32::MAX);
+        let rows = batch.rows.as_ref();
+        let segments = &batch.segments;
+        let sizes: Vec<i32> = segments
+            .iter()
+            .map(|segment| match &segment.taken {
+                Taken::All => n,
+                Taken::Offsets(offsets) => i32::try_from(offsets.len()).unwrap_or(i32::MAX),
+            })
+            .collect();
+        let taken: Vec<Option<String>> = segments
+            .iter()
+            .map(|segment| match &segment.taken {
+                Taken::All => None,
+                Taken::Offsets(offsets) => Some(array_text(offsets)),
+            })
+            .collect();
+        let findings = rows.map_or(&[][..], |rows| rows.findings.as_slice());
+        let allowed: i64 = sqlx::query_scalar(self.sql.commit_batch.clone())
+            .bind(self.clock.offset_ms())
+            .bind(batch.topic.0)
+            .bind(batch.routes_version)
+            .bind(rows.map(|rows| rows.fence.upload.0))
+            .bind(rows.map(|rows| rows.fence.epoch))
+            .bind(batch.first_id)
+            .bind(n)
+            .bind(rows.map_or(0, |rows| rows.sheet.cast_signed()))
+            .bind(rows.map_or(0, |rows| rows.first_row.0.cast_signed()))
+            .bind(rows.map_or(0, |rows| rows.last_row.0.cast_signed()))
+            .bind(batch.unrouted.cast_signed())
+            .bind(rows.map_or(0, |rows| rows.turn))
+            .bind(rows.is_some_and(|rows| rows.held))
+            .bind(segments.iter().map(|segment| segment.queue.0).collect::<Vec<_>>())
+            .bind(sizes)
+            .bind(taken)
+            .bind(segments.iter().map(|segment| millis(segment.delay)).collect::<Vec<_>>())
+            .bind(segments.iter().map(|segment| segment.retention.map(millis)).collect::<Vec<_>>())
+            .bind(findings.iter().map(|(row, _)| row.0.cast_signed()).collect::<Vec<_>>())
+            .bind(findings.iter().map(|(_, content)| content.as_str()).collect::<Vec<_>>())
+            .fetch_one(&mut **tx)
+            .await?;
+        Ok(allowed == 1)
+    }
+}
+
+/// `{1,2,3}`: how an array is said in a parameter of type text.
+pub(super) fn array_text<T: std::fmt::Display>(values: &[T]) -> String {
+    let mut text = String::with_capacity(2 + values.len() * 4);
+    text.push('{');
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        // Writing to a string cannot fail.
+        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{value}"));
+    }
+    text.push('}');
+    text
+}
+
+/// The messages in COPY's binary format: a header, then for each row the number of its fields and
+/// each field's length and bytes, -1 standing for null; at the end a -1.
+/// <https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.4>
+fn copy_rows(batch: &NewBatch) -> Result<Vec<u8>, LogError> {
+    let size: usize = batch.messages.iter().map(|message| message.data.len() + 64).sum();
+    let mut out = Vec::with_capacity(size + 32);
+    out.put_slice(b"PGCOPY\n\xff\r\n\0");
+    out.put_i32(0);
+    out.put_i32(0);
+    let upload = batch.rows.as_ref().map(|rows| rows.fence.upload.0);
+    let sheet = batch.rows.as_ref().map(|rows| rows.sheet.cast_signed());
+    for (id, message) in (batch.first_id..).zip(&batch.messages) {
+        out.put_i16(6);
+        out.put_i32(8);
+        out.put_i64(id);
+        match upload {
+            Some(upload) => {
+                out.put_i32(8);
+                out.put_i64(upload);
+            }
+            None => out.put_i32(-1),
+        }
+        match sheet {
+            Some(sheet) => {
+                out.put_i32(2);
+                out.put_i16(sheet);
+            }
+            None => out.put_i32(-1),
+        }
+        match message.row {
+            Some(row) => {
+                out.put_i32(4);
+                out.put_u32(row.0);
+            }
+            None => out.put_i32(-1),
+        }
+        put_text(&mut out, &message.data)?;
+        match &message.attributes {
+            Some(attributes) => put_text(&mut out, attributes.as_bytes())?,
+            None => out.put_i32(-1),
+        }
+    }
+    out.put_i16(-1);
+    Ok(out)
+}
+
+fn put_text(out: &mut Vec<u8>, text: &[u8]) -> Result<(), LogError> {
+    let length =
+        i32::try_from(text.len()).map_err(|_| LogError::Damaged("a message of over 2 GiB"))?;
+    out.put_i32(length);
+    out.put_slice(text);
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! An upload's coverage and its rows with their outcomes, on PostgreSQL.
+
+use super::PostgresLog;
+use crate::domain::RowNumber;
+use crate::store::log::rows::{PageBatch, PageOutcome, page};
+use crate::store::log::types::{
+    BLOCK, Covered, LogError, PageAfter, QueueId, RowOutcome, UploadId,
+};
+
+type OutcomeColumns =
+    (i64, i64, i16, Option<String>, Option<Vec<i64>>, Option<Vec<i16>>, Option<String>, i64);
+
+impl PostgresLog {
+    pub(in crate::store::log) async fn covered(
+        &self,
+        upload: UploadId,
+    ) -> Result<Vec<Covered>, LogError> {
+        let rows: Vec<(i16, i32, i32, i32, i32)> = sqlx::query_as(
+            "select sheet, first_row, last_row, n, unrouted from batch where upload_id=$1 \
+             order by sheet, first_row",
+        )
+        .bind(upload.0)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(sheet, first_row, last_row, n, unrouted)| Covered {
+                sheet: sheet.cast_unsigned(),
+                first_row: RowNumber(first_row.cast_unsigned()),
+                last_row: RowNumber(last_row.cast_unsigned()),
+                messages: n.cast_unsigned(),
+                unrouted: unrouted.cast_unsigned(),
+            })
+            .collect())
+    }
+
+    pub(in crate::store::log) async fn findings(
+        &self,
+        upload: UploadId,
+        most: i64,
+    ) -> Result<Vec<String>, LogError> {
+        Ok(sqlx::query_scalar(
+            "select content from finding where upload_id=$1 order by sheet, \"row\", ordinal limit $2",
+        )
+        .bind(upload.0)
+        .bind(most)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    pub(in crate::store::log) async fn rows(
+        &self,
+        upload: UploadId,
+        queue: QueueId,
+        after: PageAfter,
+        batches: i64,
+    ) -> Result<(Vec<RowOutcome>, Option<PageAfter>), LogError> {
+        let (sheet, row) = after.0.unzip();
+        let batches: Vec<PageBatch> = sqlx::query_as::<_, (i16, i32, i64, i32)>(
+            "select sheet, first_row, first_id, n from batch \
+             where upload_id=$1 and ($2::smallint is null or (sheet,first_row)>($2,$3)) \
+             order by sheet, first_row limit $4",
+        )
+        .bind(upload.0)
+        .bind(sheet)
+        .bind(row)
+        .bind(batches)
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(|(sheet, first_row, first_id, n)| PageBatch { sheet, first_row, first_id, n })
+        .collect();
+        let Some(last) = batches.last() else { return Ok((vec![], None)) };
+        let next = PageAfter(Some((last.sheet, last.first_row)));
+        let firsts: Vec<i64> = batches.iter().map(|batch| batch.first_id).collect();
+        let pasts: Vec<i64> = batches.iter().map(PageBatch::past).collect();
+        let messages: Vec<(i64, i32, Box<str>)> = sqlx::query_as(
+            "select m.id, m.\"row\", m.data from unnest($1::int8[],$2::int8[]) b(first,past) \
+             join message m on m.id>=b.first and m.id<b.past",
+        )
+        .bind(&firsts)
+        .bind(&pasts)
+        .fetch_all(&self.pool)
+        .await?;
+        // An outcome begins in the block of the messages it covers, but not always in their batch:
+        // a lease of redeliveries gathers a block. Two batches of a block share its outcomes.
+        let mut blocks: Vec<i64> = firsts.iter().map(|first| first / BLOCK * BLOCK).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        let outcomes: Vec<PageOutcome> = sqlx::query_as::<_, OutcomeColumns>(
+            "select o.first_id, o.last_id, o.kind, o.mask, o.ids, o.attempts, o.items, o.settled_at \
+             from unnest($1::int8[]) b(first) \
+             join outcome o on o.queue_id=$2 and o.first_id>=b.first and o.first_id<b.first+$3",
+        )
+        .bind(&blocks)
+        .bind(queue.0)
+        .bind(BLOCK)
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(|(first_id, last_id, kind, mask, ids, attempts, items, settled_at)| PageOutcome {
+            first_id,
+            last_id,
+            kind,
+            mask,
+            ids,
+            attempts,
+            items,
+            settled_at,
+        })
+        .collect();
+        Ok((page(&batches, messages, &outcomes)?, Some(next)))
+    }
+}

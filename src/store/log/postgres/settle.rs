@@ -1,0 +1,174 @@
+//! Settling, sweeping and reclaiming on PostgreSQL: lock the leases in order, decide by
+//! [`Plan`], write it in one statement.
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::PostgresLog;
+use super::publish::array_text;
+use crate::domain::{RetryPolicy, Settled, Settlement, Verdict};
+use crate::store::clock::duration;
+use crate::store::log::plan::Plan;
+use crate::store::log::types::{LeaseRow, LogError, QueueId, UploadId};
+
+impl PostgresLog {
+    pub(in crate::store::log) async fn settle(
+        &self,
+        asked: &[(Uuid, Vec<Settlement>)],
+        dice: &mut (dyn FnMut() -> f64 + Send),
+    ) -> Result<Vec<Settled>, LogError> {
+        if let [(receipt, settlements)] = asked
+            && let Some(settled) = self.settle_whole(*receipt, settlements).await?
+        {
+            return Ok(vec![settled]);
+        }
+        let receipts: Vec<Uuid> = asked.iter().map(|(receipt, _)| *receipt).collect();
+        let mut tx = self.pool.begin().await?;
+        let rows = sqlx::query(self.sql.lock_leases.clone())
+            .bind(self.clock.offset_ms())
+            .bind(&receipts)
+            .fetch_all(&mut *tx)
+            .await?;
+        let leases = rows.iter().map(lease_row).collect::<Result<Vec<_>, _>>()?;
+        let mut plan = Plan::default();
+        let settled = plan.settle_all(&leases, asked, dice);
+        self.write_plan(&mut tx, &plan).await?;
+        tx.commit().await?;
+        Ok(settled)
+    }
+
+    /// The usual case, all of a lease acked at once, in one statement. `None` when it is not that,
+    /// or when the lease is gone or partly settled.
+    async fn settle_whole(
+        &self,
+        receipt: Uuid,
+        settlements: &[Settlement],
+    ) -> Result<Option<Settled>, LogError> {
+        let mut outputs = vec![None; settlements.len()];
+        for settlement in settlements {
+            let Verdict::Done { output } = &settlement.verdict else { return Ok(None) };
+            match outputs.get_mut(usize::from(settlement.position)) {
+                Some(free @ None) => *free = Some(output.as_deref().unwrap_or("null")),
+                _ => return Ok(None),
+            }
+        }
+        // Every position from 0 is there once, so `flatten` drops nothing.
+        let outputs: Vec<&str> = outputs.into_iter().flatten().collect();
+        let items = outputs
+            .iter()
+            .any(|output| *output != "null")
+            .then(|| format!("[{}]", outputs.join(",")));
+        let n = i32::try_from(outputs.len()).unwrap_or(i32::MAX);
+        let done = sqlx::query(self.sql.settle_whole.clone())
+            .bind(receipt)
+            .bind(n)
+            .bind(items)
+            .bind(self.clock.offset_ms())
+            .execute(&self.pool)
+            .await?;
+        Ok((done.rows_affected() == 1)
+            .then(|| Settled { done: n.cast_unsigned(), ..Settled::default() }))
+    }
+
+    pub(in crate::store::log) async fn sweep(&self, most: i64) -> Result<Vec<Settled>, LogError> {
+        let mut tx = self.pool.begin().await?;
+        let rows = sqlx::query(self.sql.lock_expired.clone())
+            .bind(self.clock.offset_ms())
+            .bind(most)
+            .fetch_all(&mut *tx)
+            .await?;
+        self.end_leases(tx, &rows, Plan::lapse).await
+    }
+
+    pub(in crate::store::log) async fn reclaim(
+        &self,
+        queue: QueueId,
+    ) -> Result<Vec<Settled>, LogError> {
+        let mut tx = self.pool.begin().await?;
+        let rows = sqlx::query(self.sql.lock_queue.clone())
+            .bind(self.clock.offset_ms())
+            .bind(queue.0)
+            .fetch_all(&mut *tx)
+            .await?;
+        self.end_leases(tx, &rows, Plan::reclaim).await
+    }
+
+    async fn end_leases(
+        &self,
+        mut tx: sqlx::PgTransaction<'_>,
+        rows: &[PgRow],
+        end: impl Fn(&mut Plan, &LeaseRow) -> Settled,
+    ) -> Result<Vec<Settled>, LogError> {
+        let mut plan = Plan::default();
+        let mut settled = vec![];
+        for row in rows {
+            settled.push(end(&mut plan, &lease_row(row)?));
+        }
+        self.write_plan(&mut tx, &plan).await?;
+        tx.commit().await?;
+        Ok(settled)
+    }
+
+    async fn write_plan(
+        &self,
+        tx: &mut sqlx::PgTransaction<'_>,
+        plan: &Plan,
+    ) -> Result<(), LogError> {
+        if plan.is_empty() {
+            return Ok(());
+        }
+        let (ended, again) = (&plan.outcomes, &plan.redeliveries);
+        macro_rules! column {
+            ($rows:expr, $row:ident => $value:expr) => {
+                $rows.iter().map(|$row| $value).collect::<Vec<_>>()
+            };
+        }
+        sqlx::query(self.sql.write_plan.clone())
+            .bind(&plan.gone)
+            .bind(column!(plan.part, row => row.0))
+            .bind(column!(plan.part, row => row.1.as_str()))
+            .bind(column!(plan.part, row => row.2))
+            .bind(plan.now_ms)
+            .bind(column!(ended, row => row.queue.0))
+            .bind(column!(ended, row => row.first_id))
+            .bind(column!(ended, row => row.last_id))
+            .bind(column!(ended, row => row.upload.map(|upload| upload.0)))
+            .bind(column!(ended, row => row.kind.number()))
+            .bind(column!(ended, row => i32::try_from(row.n).unwrap_or(i32::MAX)))
+            .bind(column!(ended, row => row.mask.as_deref()))
+            .bind(column!(ended, row => row.ids.as_deref().map(array_text)))
+            .bind(column!(ended, row => row.attempts.as_deref().map(array_text)))
+            .bind(column!(ended, row => row.items.as_deref()))
+            .bind(column!(again, row => row.queue.0))
+            .bind(column!(again, row => row.message))
+            .bind(column!(again, row => row.upload.map(|upload| upload.0)))
+            .bind(column!(again, row => row.attempts))
+            .bind(column!(again, row => row.available_at))
+            .bind(column!(again, row => row.last_error.as_deref()))
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+}
+
+fn lease_row(row: &PgRow) -> Result<LeaseRow, LogError> {
+    Ok(LeaseRow {
+        id: row.try_get(0)?,
+        queue: QueueId(row.try_get(1)?),
+        upload: row.try_get::<Option<i64>, _>(2)?.map(UploadId),
+        first_id: row.try_get(3)?,
+        n: usize::try_from(row.try_get::<i32, _>(4)?).unwrap_or(0),
+        ids: row.try_get(5)?,
+        attempts: row.try_get(6)?,
+        settled: row.try_get(7)?,
+        max_deliveries: row.try_get(8)?,
+        retry: RetryPolicy {
+            first: duration(row.try_get(9)?),
+            factor: row.try_get(10)?,
+            most: duration(row.try_get(11)?),
+        },
+        dead_queue: row.try_get::<Option<i32>, _>(12)?.map(QueueId),
+        now_ms: row.try_get(13)?,
+    })
+}

@@ -1,0 +1,262 @@
+//! Every statement of the log, for PostgreSQL.
+//!
+//! They are fields rather than constants so that a test can break one and show that the break is
+//! noticed. Each takes the clock's offset as a parameter; `clock` is evaluated once a statement, so
+//! that an index can be used on what it gives. The plans are forced to be the generic ones over
+//! indexes (see `store::open`): a plan prepared on an empty table would scan a full one.
+
+use sqlx::SqlStr;
+
+/// The statements.
+#[derive(Debug, Clone)]
+pub struct Statements {
+    /// Takes the topic's routes for shared use until the end of the transaction.
+    pub share_routes: SqlStr,
+    /// COPY of messages, in the binary format.
+    pub copy_messages: SqlStr,
+    /// A batch, its segments and its findings, under the routes' version and the upload's epoch.
+    pub commit_batch: SqlStr,
+    /// Which of the two conditions refused a batch.
+    pub why_refused: SqlStr,
+    /// A slice of a queue, leased.
+    pub receive: SqlStr,
+    /// When the next thing that waits comes due.
+    pub next_due: SqlStr,
+    /// All of a lease acked at once.
+    pub settle_whole: SqlStr,
+    /// Locks leases by receipt, in order.
+    pub lock_leases: SqlStr,
+    /// Locks leases whose deadline passed.
+    pub lock_expired: SqlStr,
+    /// Locks every lease of a queue.
+    pub lock_queue: SqlStr,
+    /// Writes a plan.
+    pub write_plan: SqlStr,
+    /// New deadlines.
+    pub extend: SqlStr,
+    /// Cancels what waits in a queue.
+    pub purge: SqlStr,
+    /// Ends what waited too long.
+    pub expire: SqlStr,
+    /// Brings dead messages back.
+    pub redrive: SqlStr,
+    /// Who has a message in hands.
+    pub holder: SqlStr,
+    /// What a queue holds.
+    pub depth: SqlStr,
+    /// What became of an upload in a queue.
+    pub counts: SqlStr,
+}
+
+impl Default for Statements {
+    fn default() -> Self {
+        let s = SqlStr::from_static;
+        Self {
+            share_routes: s(SHARE_ROUTES),
+            copy_messages: s(COPY_MESSAGES),
+            commit_batch: s(COMMIT_BATCH),
+            why_refused: s(WHY_REFUSED),
+            receive: s(RECEIVE),
+            next_due: s(NEXT_DUE),
+            settle_whole: s(SETTLE_WHOLE),
+            lock_leases: s(LOCK_LEASES),
+            lock_expired: s(LOCK_EXPIRED),
+            lock_queue: s(LOCK_QUEUE),
+            write_plan: s(WRITE_PLAN),
+            extend: s(EXTEND),
+            purge: s(PURGE),
+            expire: s(EXPIRE),
+            redrive: s(REDRIVE),
+            holder: s(HOLDER),
+            depth: s(DEPTH),
+            counts: s(COUNTS),
+        }
+    }
+}
+
+/// The advisory lock's class; the second number is the topic. Changing routes takes it exclusively.
+/// It must be a statement of its own: one that waited for a lock still sees what was there before.
+const SHARE_ROUTES: &str = "select pg_advisory_xact_lock_shared(1920102772, $1)";
+
+const COPY_MESSAGES: &str = "copy message(id, upload_id, sheet, \"row\", data, attributes) \
+     from stdin with (format binary)";
+
+/// `for share` on the upload waits for a take-over that is under way and then looks at the row as
+/// that left it; a take-over in turn waits for this transaction to end. So a process that lost its
+/// upload cannot commit, and what it committed is seen by its successor.
+const COMMIT_BATCH: &str = "
+with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$1::int8 as now),
+fence as materialized (select 1 from upload where id=$4 and epoch=$5 and state='ingesting' for share),
+allowed as materialized (
+  select now from clock
+  where exists (select 1 from topic where id=$2 and version=$3)
+    and ($4::int8 is null or exists (select 1 from fence))),
+b as (insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,created_at)
+  select $6,$7,$2,$4,$8,$9,$10,$11,now from allowed),
+s as (insert into segment(queue_id,first_id,size,taken,upload_id,turn,held,available_at,expires_at,created_at)
+  select x.queue,$6,x.size,x.taken::smallint[],$4,
+    case when $4::int8 is null
+      then coalesce((select turn+1 from segment g where g.queue_id=x.queue and not held order by turn limit 1),0)
+      else $12 end,
+    $13,now+x.delay,now+x.retention,now
+  from allowed cross join unnest($14::int[],$15::int[],$16::text[],$17::int8[],$18::int8[]) x(queue,size,taken,delay,retention)),
+f as (insert into finding(upload_id,sheet,\"row\",ordinal,first_id,content)
+  select $4,$8,x.at,x.ordinal,$6,x.content from allowed cross join unnest($19::int[],$20::text[]) with ordinality x(at,content,ordinal)
+  on conflict do nothing)
+select count(*) from allowed";
+
+const WHY_REFUSED: &str = "select exists (select 1 from topic where id=$1 and version=$2)";
+
+/// Due redeliveries first (at most half while fresh messages wait; the odd one by a coin, so that a
+/// consumer of single messages sees both), leased by block, last attempts alone. Then segments in
+/// turn, as many as the size of the first four suggests. Rows come in any order: `pos` places them.
+const RECEIVE: &str = "
+with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$3::int8 as now),
+q as materialized (select deadline_ms, max_deliveries from queue where id=$1),
+h as materialized (
+  select size-next as remaining from segment
+  where queue_id=$1 and not held and available_at<=(select now from clock)
+    and (expires_at is null or expires_at>(select now from clock))
+  order by turn, first_id limit 4),
+r as materialized (
+  select message_id, upload_id, attempts, last_error from redelivery
+  where queue_id=$1 and available_at<=(select now from clock) order by available_at
+  limit (select case when exists (select 1 from h) then ($2::int+(random()<0.5)::int)/2 else $2::int end)
+  for update skip locked),
+rd as (delete from redelivery d where d.queue_id=$1 and d.message_id=any(array(select message_id from r))),
+rl as (insert into lease(id,queue_id,upload_id,first_id,n,ids,attempts,unsettled,expires_at)
+  select gen_random_uuid(), $1, case when count(distinct upload_id)=1 and count(upload_id)=count(*) then min(upload_id) end,
+    min(message_id), count(*), array_agg(message_id order by message_id),
+    array_agg(attempts+1 order by message_id), count(*), (select now from clock)+(select deadline_ms from q)
+  from r group by message_id/1000, upload_id, case when attempts+1>=(select max_deliveries from q) then message_id end
+  returning id, upload_id, n, ids, attempts),
+s as materialized (
+  select first_id, size, next, taken, upload_id, turn from segment
+  where queue_id=$1 and not held and available_at<=(select now from clock)
+    and (expires_at is null or expires_at>(select now from clock))
+  order by turn, first_id
+  limit (select case when (select count(*) from r)>=$2::int then 0
+      else coalesce(1+($2::int-1)/greatest(1,avg(remaining))::int,1) end from h)
+  for update skip locked),
+t as (select *, least(size-next,want-before)::int as take from (
+    select s.*, $2::int-(select count(*) from r) as want,
+      coalesce(sum(size-next) over (order by turn, first_id rows between unbounded preceding and 1 preceding),0) as before
+    from s) x where before<want),
+sd as (delete from segment g using t where g.queue_id=$1 and g.first_id=t.first_id and t.next+t.take=t.size),
+su as (update segment g set next=t.next+t.take from t where g.queue_id=$1 and g.first_id=t.first_id and t.next+t.take<t.size),
+sl as (insert into lease(id,queue_id,upload_id,first_id,n,ids,unsettled,expires_at)
+  select gen_random_uuid(), $1, upload_id, first_id+coalesce(taken[next+1],next), take,
+    (select array_agg(first_id+o order by o) from unnest(taken[next+1:next+take]) o), take,
+    (select now from clock)+(select deadline_ms from q)
+  from t returning id, upload_id, first_id, n, ids)
+select l.id, l.upload_id, l.n, (select deadline_ms from q) as deadline,
+  (m.id-l.first_id)::int as pos, 1::smallint as attempt, m.id as message, m.sheet, m.\"row\", m.data, m.attributes
+from sl l join message m on m.id>=l.first_id and m.id<l.first_id+l.n where l.ids is null
+union all
+select l.id, l.upload_id, l.n, (select deadline_ms from q),
+  (u.pos-1)::int, coalesce(l.attempts[u.pos],1::smallint), m.id, m.sheet, m.\"row\", m.data, m.attributes
+from (select id, upload_id, n, ids, attempts from rl union all select id, upload_id, n, ids, null from sl where ids is not null) l
+cross join lateral unnest(l.ids) with ordinality u(mid,pos) join message m on m.id=u.mid";
+
+/// Without SKIP LOCKED: whether a receive that found nothing was right.
+const NEXT_DUE: &str = "
+select least(
+  (select min(available_at) from segment where queue_id=$1 and not held),
+  (select available_at from redelivery where queue_id=$1 order by available_at limit 1))
+  - ((extract(epoch from clock_timestamp())*1000)::int8+$2::int8)";
+
+const SETTLE_WHOLE: &str = "
+with l as (delete from lease where id=$1 and settled is null and n=$2 returning *)
+insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,attempts,items,settled_at)
+select queue_id, first_id, coalesce(ids[n],first_id+n-1), upload_id, 1, n, ids, attempts, $3,
+  (extract(epoch from clock_timestamp())*1000)::int8+$4::int8 from l";
+
+macro_rules! lease_columns {
+    () => {
+        "select l.id, l.queue_id, l.upload_id, l.first_id, l.n, l.ids, l.attempts, l.settled,
+  q.max_deliveries, q.backoff_first_ms, q.backoff_factor, q.backoff_most_ms, q.dead_queue_id,
+  (extract(epoch from clock_timestamp())*1000)::int8+$1::int8 as now
+from lease l join queue q on q.id=l.queue_id "
+    };
+}
+
+const LOCK_LEASES: &str =
+    concat!(lease_columns!(), "where l.id=any($2::uuid[]) order by l.id for update of l");
+
+const LOCK_EXPIRED: &str = concat!(
+    lease_columns!(),
+    "where l.expires_at<(extract(epoch from clock_timestamp())*1000)::int8+$1::int8
+limit $2 for update of l skip locked"
+);
+
+const LOCK_QUEUE: &str =
+    concat!(lease_columns!(), "where l.queue_id=$2 order by l.id for update of l");
+
+const WRITE_PLAN: &str = "
+with gone as (delete from lease where id=any($1::uuid[])),
+part as (update lease l set settled=x.settled, unsettled=x.unsettled
+  from unnest($2::uuid[],$3::text[],$4::int[]) x(id,settled,unsettled) where l.id=x.id),
+ended as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,mask,ids,attempts,items,settled_at)
+  select x.queue,x.first,x.last,x.upload,x.kind,x.n,x.mask,x.ids::int8[],x.attempts::smallint[],x.items,$5
+  from unnest($6::int[],$7::int8[],$8::int8[],$9::int8[],$10::smallint[],$11::int[],$12::text[],$13::text[],$14::text[],$15::text[])
+    x(queue,first,last,upload,kind,n,mask,ids,attempts,items))
+insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error)
+select * from unnest($16::int[],$17::int8[],$18::int8[],$19::smallint[],$20::int8[],$21::text[])";
+
+const EXTEND: &str = "
+update lease l set expires_at=(extract(epoch from clock_timestamp())*1000)::int8+$1::int8+q.deadline_ms
+from queue q where q.id=l.queue_id and l.id=any($2::uuid[]) returning l.id, q.deadline_ms";
+
+/// Segments are taken away whole and become one outcome each; redeliveries one each.
+const PURGE: &str = "
+with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now),
+s as (delete from segment where queue_id=$1 returning *),
+r as (delete from redelivery where queue_id=$1 returning *),
+o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,settled_at)
+  select $1, first_id+coalesce(taken[next+1],next), first_id+coalesce(taken[size],size-1), upload_id, 4, size-next,
+    (select array_agg(first_id+x order by x) from unnest(taken[next+1:size]) x), (select now from clock) from s
+  union all
+  select $1, message_id, message_id, upload_id, 4, 1, null, (select now from clock) from r)
+select coalesce((select sum(size-next) from s),0)::int8+(select count(*) from r)";
+
+const EXPIRE: &str = "
+with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$1::int8 as now),
+x as materialized (select queue_id, first_id from segment
+  where expires_at<=(select now from clock) limit $2 for update skip locked),
+s as (delete from segment g using x where g.queue_id=x.queue_id and g.first_id=x.first_id returning g.*),
+o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,settled_at)
+  select queue_id, first_id+coalesce(taken[next+1],next), first_id+coalesce(taken[size],size-1), upload_id, 3, size-next,
+    (select array_agg(first_id+y order by y) from unnest(taken[next+1:size]) y), (select now from clock) from s)
+select coalesce(sum(size-next),0)::int8 from s";
+
+/// The dead outcome goes with it: a message's next life may not find its last one's end.
+const REDRIVE: &str = "
+with d as materialized (select message_id, upload_id, last_error from redelivery
+  where queue_id=$1 order by available_at limit $3 for update skip locked),
+gone as (delete from redelivery where queue_id=$1 and message_id=any(array(select message_id from d))),
+o as (delete from outcome where queue_id=$2 and kind=2 and first_id=any(array(select message_id from d))),
+a as (insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error)
+  select $2, message_id, upload_id, 0, (extract(epoch from clock_timestamp())*1000)::int8+$4::int8, last_error from d)
+select count(*) from d";
+
+const HOLDER: &str = "
+select id, pos from (
+  select id, settled, (case when ids is null then $2-first_id else array_position(ids,$2)-1 end)::int as pos from lease
+  where queue_id=$1 and first_id<=$2 and case when ids is null then $2<first_id+n else $2=any(ids) end) l
+where settled is null or substr(settled,pos+1,1)='0'";
+
+const DEPTH: &str = "
+with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now)
+select
+  coalesce(sum(n) filter (where not held and available_at<=(select now from clock)),0)::int8,
+  coalesce(sum(n) filter (where not held and available_at>(select now from clock)),0)::int8,
+  coalesce(sum(n) filter (where held),0)::int8,
+  (select coalesce(sum(unsettled),0)::int8 from lease where queue_id=$1)
+from (select size-next as n, held, available_at from segment where queue_id=$1
+  union all select 1, false, available_at from redelivery where queue_id=$1) w";
+
+/// By the range of the upload's ids, along the primary key; no index serves this alone.
+const COUNTS: &str = "
+select o.kind, sum(o.n)::int8 from (select min(first_id) as first, max(first_id+n) as past from batch where upload_id=$1) b
+join outcome o on o.queue_id=$2 and o.first_id>=b.first and o.first_id<b.past
+where o.upload_id=$1 group by o.kind";

@@ -1,0 +1,140 @@
+//! Publishing on SQLite: messages by inserts of many rows, and their bookkeeping, in one
+//! transaction.
+
+use sqlx::SqliteTransaction;
+
+use super::{SqliteLog, to_json};
+use crate::store::clock::millis;
+use crate::store::log::types::{LogError, NewBatch, NewMessage, Taken};
+
+/// Messages in one insert statement: few enough that the statement stays small, many enough that
+/// its cost is shared. Batches of 500, the usual size, are whole multiples.
+const ROWS_A_STATEMENT: usize = 100;
+
+impl SqliteLog {
+    pub(in crate::store::log) async fn publish(&self, batch: &NewBatch) -> Result<(), LogError> {
+        let now = self.clock.now_ms();
+        let mut tx = self.write().await?;
+        self.check(&mut tx, batch).await?;
+        let rows = batch.rows.as_ref();
+        let upload = rows.map(|rows| rows.fence.upload.0);
+        let n = i32::try_from(batch.messages.len()).unwrap_or(i32::MAX);
+        sqlx::query(
+            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,created_at) \
+             values (?,?,?,?,?,?,?,?,?)",
+        )
+        .bind(batch.first_id)
+        .bind(n)
+        .bind(batch.topic.0)
+        .bind(upload)
+        .bind(rows.map_or(0, |rows| rows.sheet))
+        .bind(rows.map_or(0, |rows| rows.first_row.0))
+        .bind(rows.map_or(0, |rows| rows.last_row.0))
+        .bind(batch.unrouted)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        let sheet = rows.map(|rows| rows.sheet);
+        let mut first = batch.first_id;
+        for chunk in batch.messages.chunks(ROWS_A_STATEMENT) {
+            insert_messages(&mut tx, first, upload, sheet, chunk).await?;
+            first += i64::try_from(chunk.len()).unwrap_or(0);
+        }
+        for segment in &batch.segments {
+            let (size, taken) = match &segment.taken {
+                Taken::All => (n, None),
+                Taken::Offsets(offsets) => {
+                    (i32::try_from(offsets.len()).unwrap_or(i32::MAX), Some(to_json(offsets)))
+                }
+            };
+            sqlx::query(
+                "insert into segment(queue_id,first_id,size,taken,upload_id,turn,held,available_at,expires_at,created_at) \
+                 values (?1,?2,?3,?4,?5,coalesce(?6,(select turn+1 from segment where queue_id=?1 and held=0 order by turn limit 1),0),?7,?8,?9,?10)",
+            )
+            .bind(segment.queue.0)
+            .bind(batch.first_id)
+            .bind(size)
+            .bind(taken)
+            .bind(upload)
+            .bind(rows.map(|rows| rows.turn))
+            .bind(rows.is_some_and(|rows| rows.held))
+            .bind(now + millis(segment.delay))
+            .bind(segment.retention.map(|retention| now + millis(retention)))
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        }
+        for (ordinal, (row, content)) in
+            rows.map_or(&[][..], |rows| rows.findings.as_slice()).iter().enumerate()
+        {
+            sqlx::query(
+                "insert into finding(upload_id,sheet,\"row\",ordinal,first_id,content) \
+                 values (?,?,?,?,?,?) on conflict do nothing",
+            )
+            .bind(upload)
+            .bind(sheet)
+            .bind(row.0)
+            .bind(i64::try_from(ordinal).unwrap_or(i64::MAX))
+            .bind(batch.first_id)
+            .bind(content)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// That the batch was routed by today's routes, and that its upload is still its publisher's.
+    /// The transaction already is the only one that writes, so neither can change before it ends.
+    async fn check(
+        &self,
+        tx: &mut SqliteTransaction<'_>,
+        batch: &NewBatch,
+    ) -> Result<(), LogError> {
+        let routed: bool =
+            sqlx::query_scalar("select exists (select 1 from topic where id=? and version=?)")
+                .bind(batch.topic.0)
+                .bind(batch.routes_version)
+                .fetch_one(&mut **tx)
+                .await?;
+        if !routed {
+            return Err(LogError::RoutesChanged);
+        }
+        let Some(rows) = &batch.rows else { return Ok(()) };
+        let ours: bool = sqlx::query_scalar(
+            "select exists (select 1 from upload where id=? and epoch=? and state='ingesting')",
+        )
+        .bind(rows.fence.upload.0)
+        .bind(rows.fence.epoch)
+        .fetch_one(&mut **tx)
+        .await?;
+        if ours { Ok(()) } else { Err(LogError::LeaseLost) }
+    }
+}
+
+async fn insert_messages(
+    tx: &mut SqliteTransaction<'_>,
+    first: i64,
+    upload: Option<i64>,
+    sheet: Option<u16>,
+    messages: &[NewMessage],
+) -> Result<(), LogError> {
+    let mut sql = String::with_capacity(64 + 14 * messages.len());
+    sql.push_str("insert into message(id,upload_id,sheet,\"row\",data,attributes) values ");
+    for at in 0..messages.len() {
+        sql.push_str(if at == 0 { "(?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?)" });
+    }
+    let mut insert =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(messages.len() == ROWS_A_STATEMENT);
+    for (id, message) in (first..).zip(messages) {
+        insert = insert
+            .bind(id)
+            .bind(upload)
+            .bind(sheet)
+            .bind(message.row.map(|row| row.0))
+            .bind(std::str::from_utf8(&message.data)?)
+            .bind(message.attributes.as_deref());
+    }
+    insert.execute(&mut **tx).await?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! An upload's coverage and its rows with their outcomes, on SQLite.
+
+use sqlx::Row;
+
+use super::{SqliteLog, from_json};
+use crate::domain::RowNumber;
+use crate::store::log::rows::{PageBatch, PageOutcome, page};
+use crate::store::log::types::{
+    BLOCK, Covered, LogError, PageAfter, QueueId, RowOutcome, UploadId,
+};
+
+impl SqliteLog {
+    pub(in crate::store::log) async fn covered(
+        &self,
+        upload: UploadId,
+    ) -> Result<Vec<Covered>, LogError> {
+        let rows: Vec<(u16, u32, u32, u32, u32)> = sqlx::query_as(
+            "select sheet, first_row, last_row, n, unrouted from batch where upload_id=? \
+             order by sheet, first_row",
+        )
+        .bind(upload.0)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(sheet, first_row, last_row, messages, unrouted)| Covered {
+                sheet,
+                first_row: RowNumber(first_row),
+                last_row: RowNumber(last_row),
+                messages,
+                unrouted,
+            })
+            .collect())
+    }
+
+    pub(in crate::store::log) async fn findings(
+        &self,
+        upload: UploadId,
+        most: i64,
+    ) -> Result<Vec<String>, LogError> {
+        Ok(sqlx::query_scalar(
+            "select content from finding where upload_id=? order by sheet, \"row\", ordinal limit ?",
+        )
+        .bind(upload.0)
+        .bind(most)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(in crate::store::log) async fn rows(
+        &self,
+        upload: UploadId,
+        queue: QueueId,
+        after: PageAfter,
+        batches: i64,
+    ) -> Result<(Vec<RowOutcome>, Option<PageAfter>), LogError> {
+        let (sheet, row) = after.0.unzip();
+        let batches: Vec<PageBatch> = sqlx::query_as::<_, (i16, i32, i64, i32)>(
+            "select sheet, first_row, first_id, n from batch \
+             where upload_id=?1 and (?2 is null or (sheet,first_row)>(?2,?3)) \
+             order by sheet, first_row limit ?4",
+        )
+        .bind(upload.0)
+        .bind(sheet)
+        .bind(row)
+        .bind(batches)
+        .fetch_all(&self.readers)
+        .await?
+        .into_iter()
+        .map(|(sheet, first_row, first_id, n)| PageBatch { sheet, first_row, first_id, n })
+        .collect();
+        let Some(last) = batches.last() else { return Ok((vec![], None)) };
+        let next = PageAfter(Some((last.sheet, last.first_row)));
+        let mut messages = vec![];
+        let mut blocks = vec![];
+        for batch in &batches {
+            let part: Vec<(i64, i32, String)> =
+                sqlx::query_as("select id, \"row\", data from message where id>=? and id<?")
+                    .bind(batch.first_id)
+                    .bind(batch.past())
+                    .fetch_all(&self.readers)
+                    .await?;
+            messages.extend(part.into_iter().map(|(id, row, data)| (id, row, data.into())));
+            blocks.push(batch.first_id / BLOCK * BLOCK);
+        }
+        // See the same function of PostgreSQL: an outcome begins in the block of its messages.
+        blocks.sort_unstable();
+        blocks.dedup();
+        let mut outcomes = vec![];
+        for block in blocks {
+            let rows = sqlx::query(
+                "select first_id, last_id, kind, mask, ids, attempts, items, settled_at \
+                 from outcome where queue_id=? and first_id>=? and first_id<?",
+            )
+            .bind(queue.0)
+            .bind(block)
+            .bind(block + BLOCK)
+            .fetch_all(&self.readers)
+            .await?;
+            for row in rows {
+                outcomes.push(PageOutcome {
+                    first_id: row.try_get(0)?,
+                    last_id: row.try_get(1)?,
+                    kind: row.try_get(2)?,
+                    mask: row.try_get(3)?,
+                    ids: from_json(row.try_get(4)?)?,
+                    attempts: from_json(row.try_get(5)?)?,
+                    items: row.try_get(6)?,
+                    settled_at: row.try_get(7)?,
+                });
+            }
+        }
+        Ok((page(&batches, messages, &outcomes)?, Some(next)))
+    }
+}
