@@ -1,5 +1,7 @@
 //! The worker's own rules, on a queue in memory that records what it is asked and fails on request.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -127,6 +129,7 @@ async fn what_ends_together_is_settled_and_received_together() {
         let barrier = barrier.clone();
         async move {
             barrier.wait().await;
+            tokio::time::sleep(millis(fastrand::u64(0..10))).await;
             DONE
         }
     });
@@ -306,6 +309,21 @@ async fn draining_finishes_what_runs_and_hands_back_what_waits() {
     let summary = ended.await;
     assert_eq!((summary.received, summary.started), (2, 1));
     assert_eq!((summary.done, summary.again, summary.released), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn what_is_being_received_when_draining_begins_is_handed_back() {
+    let mut source = Memory::new(3);
+    source.answer_takes = millis(100);
+    let source = Arc::new(source);
+    let limits = WorkerLimits { receive_grace: millis(10_000), ..limits(3) };
+    let stop = Stop::default();
+    let ended = start(&source, Sleep::new(millis(1)), limits, &stop);
+    source.until(|state| state.leased() == 3).await;
+    stop.drain.cancel();
+    let summary = ended.await;
+    assert_eq!((summary.received, summary.started, summary.released), (3, 0, 3));
+    source.look(|state| assert_eq!((state.leased(), state.waiting()), (0, 3)));
 }
 
 #[tokio::test]

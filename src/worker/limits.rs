@@ -24,7 +24,7 @@ pub struct WorkerLimits {
     /// How long free permits are gathered before a receive of less than a batch. 2 ms.
     pub receive_gather: Duration,
     /// How long a receive under way is waited for when draining begins, because what it has leased
-    /// would otherwise be stuck until the deadline. 100 ms.
+    /// would otherwise be stuck until the deadline. 250 ms.
     pub receive_grace: Duration,
     /// How long verdicts are gathered before a settle of less than a batch. 2 ms.
     pub settle_gather: Duration,
@@ -58,7 +58,7 @@ impl Default for WorkerLimits {
             timeout: None,
             receive_wait: Duration::from_secs(5),
             receive_gather: Duration::from_millis(2),
-            receive_grace: Duration::from_millis(100),
+            receive_grace: Duration::from_millis(250),
             settle_gather: Duration::from_millis(2),
             settle_batch: 500,
             settle_queue: 1_000,

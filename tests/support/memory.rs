@@ -83,6 +83,8 @@ pub(crate) struct Memory {
     pub(crate) lease_size: usize,
     /// Given over what was asked for.
     pub(crate) surplus: usize,
+    /// Between the leasing and the answer.
+    pub(crate) answer_takes: Duration,
 }
 
 impl Memory {
@@ -97,6 +99,7 @@ impl Memory {
             attempts: 1,
             lease_size: usize::MAX,
             surplus: 0,
+            answer_takes: Duration::ZERO,
         }
     }
 
@@ -205,6 +208,10 @@ impl Source for Memory {
             self.works(Some(queue))?;
             let leases = self.lease(max);
             if !leases.is_empty() {
+                // Even a sleep of no time would let a test see leases before the worker does.
+                if !self.answer_takes.is_zero() {
+                    tokio::time::sleep(self.answer_takes).await;
+                }
                 return Ok(leases);
             }
             let changed = async {
