@@ -300,9 +300,9 @@ struct Record<'a> {
 impl Record<'_> {
     fn bytes<const N: usize>(&self, at: usize) -> Result<[u8; N], Problem> {
         let bytes = self.data.get(at..).and_then(|rest| rest.first_chunk());
-        bytes.copied().ok_or_else(|| {
-            unreadable(format!("a record of the part `{}` is too short", self.part))
-        })
+        bytes
+            .copied()
+            .ok_or_else(|| unreadable(format!("a record of the part `{}` is too short", self.part)))
     }
 
     fn u8(&self, at: usize) -> Result<u8, Problem> {
