@@ -33,6 +33,22 @@ struct Head {
     last_filled: u32,
 }
 
+impl Head {
+    /// Takes columns in that stand left of the first name, as the index that many programs write:
+    /// they are columns with an empty name, which shows only in the first row under the header.
+    fn reach(&mut self, first: u32) {
+        if first >= self.head.first_column {
+            return;
+        }
+        let mut columns: Vec<_> =
+            (first..self.head.first_column).map(|column| self.names.of_column(column)).collect();
+        columns.append(&mut self.head.columns);
+        self.head.first_column = first;
+        self.head.columns = columns;
+        self.keys = keys(&self.head.columns);
+    }
+}
+
 /// Makes rows of cells and hands them on.
 pub(crate) struct Rows<'a> {
     sink: &'a mut dyn Sink,
@@ -236,7 +252,7 @@ impl<'a> Rows<'a> {
                 HeaderRow::Found => Ok(()),
             };
         };
-        let keys = columns.iter().enumerate().map(|(i, name)| key(name, i == 0)).collect();
+        let keys = keys(&columns);
         let head = SheetHead {
             index: self.index,
             name: self.name.clone(),
@@ -252,6 +268,9 @@ impl<'a> Rows<'a> {
     fn hand_over(&mut self, head: &mut Head) -> Result<(), Stop> {
         if !head.announced {
             head.announced = true;
+            if let Some(first) = self.slots.first() {
+                head.reach(first.column);
+            }
             self.totals.sheets += 1;
             self.sink.sheet(&head.head)?;
         }
@@ -340,6 +359,10 @@ pub(crate) enum SheetEnd {
     HeaderOnly,
     /// It had nothing.
     Empty,
+}
+
+fn keys(columns: &[String]) -> Vec<Box<[u8]>> {
+    columns.iter().enumerate().map(|(i, name)| key(name, i == 0)).collect()
 }
 
 fn key(name: &str, first: bool) -> Box<[u8]> {
@@ -431,10 +454,24 @@ pub(crate) mod tests {
 
     #[test]
     fn a_wider_row_is_kept_under_its_letters() {
-        let (kept, _) = found(&[(1, &[(1, "D"), (2, "b")]), (2, &[(0, "0"), (1, "1"), (3, "3")])]);
-        assert_eq!(kept.rows[0].1, r#"{"D":"1","b":null,"A":"0","D_2":"3"}"#);
+        let (kept, _) = found(&[
+            (1, &[(1, "D"), (2, "b")]),
+            (2, &[(1, "1"), (3, "3")]),
+            (3, &[(0, "0"), (1, "1")]),
+        ]);
+        assert_eq!(kept.rows[0].1, r#"{"D":"1","b":null,"D_2":"3"}"#);
+        assert_eq!(kept.rows[1].1, r#"{"D":"1","b":null,"A":"0"}"#);
         let at: Vec<_> = kept.findings.iter().map(|f| f.at.to_string()).collect();
-        assert_eq!(at, ["S!A2", "S!D2"]);
+        assert_eq!(at, ["S!D2", "S!A3"]);
+    }
+
+    #[test]
+    fn an_index_without_a_name_is_a_column() {
+        let (kept, _) = found(&[(1, &[(1, "A"), (2, "b")]), (2, &[(0, "0"), (1, "1")])]);
+        assert_eq!(kept.heads[0].columns, ["A_2", "A", "b"]);
+        assert_eq!(kept.heads[0].first_column, 0);
+        assert_eq!(kept.rows[0].1, r#"{"A_2":"0","A":"1","b":null}"#);
+        assert!(kept.findings.is_empty());
     }
 
     #[test]
