@@ -44,9 +44,8 @@ impl Scene {
     /// Runs to the end; the exit code and the report.
     fn run(&self, more: &[&str]) -> (i32, Value) {
         let output = self.command("in.csv", more).output().unwrap();
-        let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-            panic!("{error}: {}", String::from_utf8_lossy(&output.stderr))
-        });
+        let report = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
         (output.status.code().unwrap(), report)
     }
 
@@ -98,10 +97,17 @@ fn each_row_ends_as_its_handler_said() {
 
     let results = scene.results();
     assert_eq!(results[0], ["row", "id", "how", "status", "output", "error", "attempts"]);
-    let ends: Vec<_> = results[1..].iter().map(|row| (&row[3][..], &row[4][..], &row[6][..])).collect();
+    let ends: Vec<_> =
+        results[1..].iter().map(|row| (&row[3][..], &row[4][..], &row[6][..])).collect();
     assert_eq!(
         ends,
-        [("done", "hello 1", "1"), ("dead", "", "1"), ("dead", "", "2"), ("dead", "", "2"), ("done", "", "2")]
+        [
+            ("done", "hello 1", "1"),
+            ("dead", "", "1"),
+            ("dead", "", "2"),
+            ("dead", "", "2"),
+            ("done", "", "2")
+        ]
     );
     assert!(results[2][5].contains("no such customer"), "{:?}", results[2]);
     assert!(results[3][5].contains("try later") && results[3][5].contains('7'), "{:?}", results[3]);
@@ -243,7 +249,8 @@ fn a_sample_workbook_goes_through_all_sheets_and_formats_alike() {
     let scene = Scene::new("");
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("resources/sample-21-items.xlsx");
     fs::copy(sample, scene.path("items.xlsx")).unwrap();
-    let output = scene.command("items.xlsx", &["--sheet", "all", "--sleep", "1ms"]).output().unwrap();
+    let output =
+        scene.command("items.xlsx", &["--sheet", "all", "--sleep", "1ms"]).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &report["done"]), (Some(0), &json!(21)), "{report}");
     let results = fs::read_to_string(scene.path("items.xlsx.results.csv")).unwrap();

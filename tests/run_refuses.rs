@@ -43,7 +43,7 @@ fn zip_with(parts: &[(&str, &[u8])]) -> Vec<u8> {
 
 #[test]
 fn an_empty_file() {
-    refused("empty.xlsx", b"", SLEEP, "empty");
+    refused("empty.xlsx", b"", SLEEP, "no bytes");
 }
 
 #[test]

@@ -101,7 +101,7 @@ async fn survives(scene: &Scene, rows: u32, kills: usize) {
     let mut before: Vec<(usize, HashSet<u32>)> = vec![];
     while before.len() < kills {
         let mut child = scene.start();
-        tokio::time::sleep(Duration::from_millis(random.u64(20..700))).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(20..1_500))).await;
         assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
         child.kill().unwrap();
         child.wait().unwrap();
@@ -135,7 +135,10 @@ async fn survives(scene: &Scene, rows: u32, kills: usize) {
     assert_eq!(runs.len(), rows as usize, "a row never ran");
     for (kill, (length, ended)) in before.iter().enumerate() {
         let again: Vec<_> = witness[*length..].iter().filter(|row| ended.contains(row)).collect();
-        assert!(again.is_empty(), "after kill {kill}, rows ran again that were recorded: {again:?}");
+        assert!(
+            again.is_empty(),
+            "after kill {kill}, rows ran again that were recorded: {again:?}"
+        );
     }
     eprintln!("{} rows ran {} times in all", rows, witness.len());
 

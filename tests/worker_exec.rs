@@ -115,7 +115,7 @@ async fn a_command_gets_the_message_and_its_facts() {
     let facts = output(&sh("env | grep ^ROWMILL_ | sort"), "{}").await.stdout;
     let expected = format!(
         "ROWMILL_ATTEMPT=2\nROWMILL_MESSAGE_ID={id}\nROWMILL_QUEUE=rows\nROWMILL_ROW=17\n\
-         ROWMILL_SHEET=Orders\nROWMILL_UPLOAD_ID={upload}\n"
+         ROWMILL_SHEET_NAME=Orders\nROWMILL_UPLOAD_ID={upload}\n"
     );
     assert_eq!(facts, expected);
 }

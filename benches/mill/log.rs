@@ -21,7 +21,9 @@ const MESSAGES: usize = 100_000;
 const CONSUMERS: usize = 8;
 
 pub(crate) async fn compare() {
-    println!("fetch + settle, {MESSAGES} messages of 200 bytes, {CONSUMERS} consumers, messages/s:");
+    println!(
+        "fetch + settle, {MESSAGES} messages of 200 bytes, {CONSUMERS} consumers, messages/s:"
+    );
     println!("{:>6} {:>22} {:>14} {:>7}", "batch", "SKIP LOCKED + delete", "rowmill", "ratio");
     let url = fresh_database().await;
     let store = open(&url).await;
@@ -116,8 +118,7 @@ async fn rowmill(store: &Store, batch: usize) -> f64 {
                             },
                         })
                         .collect();
-                    let settled =
-                        broker.settle(vec![(lease.receipt, settlements)]).await.unwrap();
+                    let settled = broker.settle(vec![(lease.receipt, settlements)]).await.unwrap();
                     acked.fetch_add(settled[0].done as usize, Ordering::Relaxed);
                 }
             }

@@ -19,7 +19,7 @@ use crate::workbook::{self, ReadLimits, ReadOptions, SheetHead, Sink, Stop};
 
 /// Reads one spreadsheet in this process and writes frames to standard output.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The spreadsheet.
     file: PathBuf,
     /// How it is to be read, as JSON.
@@ -36,7 +36,7 @@ fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json
 
 impl Args {
     /// Runs the subcommand. Must be called before any thread is started.
-    pub fn run(self) -> ExitCode {
+    pub(crate) fn run(self) -> ExitCode {
         // A panic is told by its place alone: what it says may hold what stands in the file.
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();

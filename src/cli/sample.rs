@@ -1,10 +1,10 @@
 //! stub
 /// stub
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub(crate) struct Args {}
 impl Args {
     /// stub
-    pub fn run(self) -> std::process::ExitCode {
+    pub(crate) fn run(self) -> std::process::ExitCode {
         std::process::ExitCode::SUCCESS
     }
 }

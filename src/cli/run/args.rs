@@ -18,7 +18,7 @@ use crate::worker::{AnyHandler, Exec, ExecLimits, HandlerError, Rate, Sleep, Wor
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("handler").required(true))]
-pub struct Args {
+pub(crate) struct Args {
     /// The spreadsheet: xlsx, xlsm, xlsb, xls, ods, csv or tsv
     #[arg(env = "ROWMILL_FILE")]
     pub(super) file: PathBuf,

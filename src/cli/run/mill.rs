@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -21,8 +21,10 @@ use crate::domain::{Problem, QueueName, RetryPolicy, TopicName};
 use crate::ingest::reader::{CannotStart, Reader};
 use crate::ingest::{Coverage, IngestError, IngestLimits, Ingested, Job, Progress, ingest};
 use crate::store::control::{NewQueue, NewUpload, Queue, Upload, UploadState};
+use crate::store::log::{QueueId, UploadId};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::workbook::{ReadLimits, SheetHead, Totals};
+use crate::worker::handler::raise_open_files;
 use crate::worker::{self, AnyHandler, HandlerError, Stop, WorkerError};
 
 /// Leases that one sweep takes at a time.
@@ -93,7 +95,8 @@ struct Mill<'a> {
     store: Store,
     broker: SqlBroker,
     progress: Arc<Progress>,
-    tally: Arc<Tally>,
+    /// The tally of the work that is under way, for the bars.
+    tally: watch::Sender<Arc<Tally>>,
 }
 
 /// The queue of an upload that `run` made, and its dead queue.
@@ -114,6 +117,10 @@ struct Loaded {
 /// Runs, from whatever state there is, to the end or until it is stopped.
 pub(super) async fn run(args: Args, stop: &Stop) -> Result<Report, RunError> {
     let begun = Instant::now();
+    // Each running command holds a few descriptors; the usual soft limit is soon reached.
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
     let hash = hash_file(&args.file).await?;
     let url = database_url(&args);
     let _file_lock = lock_beside(&args.file, &url)?;
@@ -130,7 +137,7 @@ pub(super) async fn run(args: Args, stop: &Stop) -> Result<Report, RunError> {
         store: store.clone(),
         broker,
         progress: Arc::default(),
-        tally: Arc::default(),
+        tally: watch::Sender::default(),
     };
     let report = mill.run(hash, key, begun).await;
     session.release().await;
@@ -154,7 +161,7 @@ impl Mill<'_> {
             }
             known = self.store.control.upload_of_run(&key).await?;
         }
-        let bars = Bars::draw(!self.args.json, &self.progress, &self.tally);
+        let bars = Bars::draw(!self.args.json, &self.progress, self.tally.subscribe());
         let loaded = match known {
             Some(upload) if upload.state == UploadState::Published => self.load(upload).await?,
             known => match self.publish(known, hash, key).await? {
@@ -352,25 +359,35 @@ impl Mill<'_> {
         // Whoever held these is gone: this process has the run's lock.
         log.reclaim(loaded.queue.id).await?;
         let covered = Coverage::new(log.covered(loaded.upload.id).await?);
-        let before = log.counts(loaded.upload.id, loaded.queue.id).await?;
         let total = covered.messages() - covered.unrouted();
-        self.tally.begin(total, before.done, before.ended() - before.done);
-        let stop = Stop { finished: self.tally.finished.clone(), ..self.stop.clone() };
-        let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(
-            self.broker.clone(),
-            Arc::clone(&self.tally),
-            stop.finished.clone(),
-        )));
-        worker::run(
-            Arc::new(self.broker.clone()),
-            names(loaded.upload.public_id)?.queue,
-            Arc::clone(&loaded.handler),
-            self.args.worker_limits(),
-            stop,
-            Arc::clone(&self.tally),
-        )
-        .await?;
-        drop(sweeper);
+        let before = log.counts(loaded.upload.id, loaded.queue.id).await?;
+        let mut counts = before;
+        // Once is enough, unless the tally was wrong about the end (see `Tally::doubts`): what is
+        // recorded decides.
+        while counts.ended() < total && !self.stop.drain.is_cancelled() {
+            let tally = Arc::new(Tally::new(total, counts));
+            self.tally.send_replace(Arc::clone(&tally));
+            let stop = Stop { finished: tally.finished.clone(), ..self.stop.clone() };
+            let keeper = Keeper {
+                broker: self.broker.clone(),
+                store: self.store.clone(),
+                upload: loaded.upload.id,
+                queue: loaded.queue.id,
+                tally: Arc::clone(&tally),
+            };
+            let keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
+            worker::run(
+                Arc::new(self.broker.clone()),
+                names(loaded.upload.public_id)?.queue,
+                Arc::clone(&loaded.handler),
+                self.args.worker_limits(),
+                stop,
+                tally,
+            )
+            .await?;
+            drop(keeper);
+            counts = log.counts(loaded.upload.id, loaded.queue.id).await?;
+        }
         Ok((before.ended(), begun.elapsed()))
     }
 
@@ -397,17 +414,34 @@ impl Mill<'_> {
     }
 }
 
-/// Ends leases whose deadline passed, until told that there are no more.
-async fn sweep(broker: SqlBroker, tally: Arc<Tally>, finished: CancellationToken) {
-    let mut every = tokio::time::interval(SWEEP_EVERY);
-    loop {
-        tokio::select! {
-            _ = every.tick() => {}
-            () = finished.cancelled() => return,
-        }
-        match broker.sweep(SWEEP).await {
-            Ok(swept) => swept.iter().for_each(|settled| tally.add(settled)),
-            Err(error) => tracing::warn!(%error, "a sweep failed; the next will try again"),
+/// Ends leases whose deadline passed, and keeps the tally true to what is recorded.
+struct Keeper {
+    broker: SqlBroker,
+    store: Store,
+    upload: UploadId,
+    queue: QueueId,
+    tally: Arc<Tally>,
+}
+
+impl Keeper {
+    /// Runs until the tally is complete.
+    async fn run(self) {
+        let mut every = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            tokio::select! {
+                _ = every.tick() => {}
+                () = self.tally.finished.cancelled() => return,
+            }
+            match self.broker.sweep(SWEEP).await {
+                Ok(swept) => swept.iter().for_each(|settled| self.tally.add(settled)),
+                Err(error) => tracing::warn!(%error, "a sweep failed; the next will try again"),
+            }
+            if self.tally.doubts() {
+                match self.store.log.counts(self.upload, self.queue).await {
+                    Ok(counts) => self.tally.correct(counts),
+                    Err(error) => tracing::warn!(%error, "the outcomes could not be counted"),
+                }
+            }
         }
     }
 }

@@ -1,15 +1,17 @@
 //! How far a run is, for a person: bars on a terminal, nothing where there is none.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::domain::Settled;
 use crate::ingest::Progress;
+use crate::store::log::Counts;
 use crate::worker::Observer;
 
 /// How often the bars are drawn.
@@ -18,20 +20,29 @@ const TICK: Duration = Duration::from_millis(100);
 /// Counts a run's ends, and says when there are as many as messages.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Messages that can end; 0 until the file is published.
+    /// Messages that can end; 0 while there is nothing to count.
     total: AtomicU64,
     done: AtomicU64,
     /// Dead, expired or cancelled.
     dead: AtomicU64,
+    /// A receipt came too late, or the answer to a settle was lost: what is recorded must be asked.
+    doubt: AtomicBool,
     pub(super) finished: CancellationToken,
 }
 
 impl Tally {
-    /// Starts from what is recorded already.
-    pub(super) fn begin(&self, total: u64, done: u64, dead: u64) {
-        self.done.store(done, Ordering::SeqCst);
-        self.dead.store(dead, Ordering::SeqCst);
-        self.total.store(total, Ordering::SeqCst);
+    /// A tally of `total` messages, of which some have ended already.
+    pub(super) fn new(total: u64, counts: Counts) -> Self {
+        let tally = Self { total: total.into(), ..Self::default() };
+        tally.correct(counts);
+        tally
+    }
+
+    /// Takes what is recorded for the truth. A settle that is counted at the same moment may be
+    /// missing then, or be there twice, so whoever ends by this tally counts once more.
+    pub(super) fn correct(&self, counts: Counts) {
+        self.done.store(counts.done, Ordering::SeqCst);
+        self.dead.store(counts.ended() - counts.done, Ordering::SeqCst);
         self.check();
     }
 
@@ -42,10 +53,18 @@ impl Tally {
         }
     }
 
+    /// Whether what is counted here may differ from what is recorded; asking ends the doubt.
+    pub(super) fn doubts(&self) -> bool {
+        self.doubt.swap(false, Ordering::SeqCst)
+    }
+
     /// Counts what a settle, or a sweep, ended.
     pub(super) fn add(&self, settled: &Settled) {
         self.done.fetch_add(u64::from(settled.done), Ordering::SeqCst);
         self.dead.fetch_add(u64::from(settled.dead), Ordering::SeqCst);
+        if !settled.stale.is_empty() {
+            self.doubt.store(true, Ordering::SeqCst);
+        }
         self.check();
     }
 }
@@ -65,7 +84,11 @@ pub(super) struct Bars {
 
 impl Bars {
     /// Draws on stderr until dropped, if that is a terminal and `wanted`.
-    pub(super) fn draw(wanted: bool, progress: &Arc<Progress>, tally: &Arc<Tally>) -> Self {
+    pub(super) fn draw(
+        wanted: bool,
+        progress: &Arc<Progress>,
+        tally: watch::Receiver<Arc<Tally>>,
+    ) -> Self {
         let target = ProgressDrawTarget::stderr();
         if !wanted || target.is_hidden() {
             return Self { bars: None, _ticker: None };
@@ -77,11 +100,12 @@ impl Bars {
             done: line(&bars, "done", SHARE),
             dead: line(&bars, "dead", COUNT),
         };
-        let (progress, tally) = (Arc::clone(progress), Arc::clone(tally));
+        let progress = Arc::clone(progress);
         let ticker = tokio::spawn(async move {
             let mut tick = tokio::time::interval(TICK);
             loop {
                 tick.tick().await;
+                let tally = Arc::clone(&tally.borrow());
                 rows.show(&progress, &tally);
             }
         });

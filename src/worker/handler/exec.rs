@@ -149,7 +149,7 @@ impl Exec {
         let origin = delivery.origin.as_ref();
         let facts = [
             ("ROWMILL_ROW", origin.map(|o| o.row.to_string())),
-            ("ROWMILL_SHEET", origin.and_then(|o| o.sheet.as_deref()).map(str::to_owned)),
+            ("ROWMILL_SHEET_NAME", origin.and_then(|o| o.sheet.as_deref()).map(str::to_owned)),
             ("ROWMILL_UPLOAD_ID", origin.map(|o| o.upload_id.to_string())),
         ];
         for (name, fact) in facts {
