@@ -24,13 +24,13 @@ const WORDS: [&str; 8] = ["apples", "bread", "cheese", "dates", "eggs", "flour",
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where the samples go.
-    #[arg(long, default_value = "resources")]
+    #[arg(long, env = "ROWMILL_DIR", default_value = "resources")]
     dir: PathBuf,
     /// Write one workbook of that many rows of mixed values to FILE instead.
-    #[arg(long, requires = "file", value_parser = clap::value_parser!(u32).range(1..1_048_576))]
+    #[arg(long, env = "ROWMILL_ROWS", requires = "file", value_parser = clap::value_parser!(u32).range(1..1_048_576))]
     rows: Option<u32>,
     /// How many columns it has.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=16_384))]
+    #[arg(long, env = "ROWMILL_COLUMNS", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=16_384))]
     columns: u16,
     /// Where it goes.
     #[arg(requires = "rows")]
