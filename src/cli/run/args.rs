@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::error::RunError;
 use crate::domain::QueueName;
-use crate::workbook::{CsvOptions, HeaderRow, ReadOptions, SheetChoice};
+use crate::workbook::{CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice};
 use crate::worker::{AnyHandler, Exec, ExecLimits, HandlerError, Rate, Sleep, WorkerLimits};
 
 /// Process a spreadsheet's rows on this machine, without a server.
@@ -87,7 +88,7 @@ pub(crate) struct Args {
 
     /// A limit of reading, such as rows=100000 or memory_bytes=2000000000; may be repeated
     #[arg(long, value_name = "NAME=N", env = "ROWMILL_READ_LIMIT", value_delimiter = ',')]
-    pub(super) read_limit: Vec<String>,
+    read_limit: Vec<String>,
 
     /// Run the whole file again, as if it had never been run
     #[arg(long, env = "ROWMILL_AGAIN", conflicts_with = "retry_dead")]
@@ -137,6 +138,29 @@ impl Args {
                 encoding: self.encoding.clone(),
             },
         }
+    }
+
+    /// The same as JSON: a part of what makes two runs the same.
+    pub(super) fn options_json(&self) -> Result<String, RunError> {
+        serde_json::to_string(&self.read_options())
+            .map_err(|error| RunError::Option(error.to_string()))
+    }
+
+    /// The limits of reading, with those that were said on the command line.
+    pub(super) fn read_limits(&self) -> Result<ReadLimits, RunError> {
+        let mut limits = serde_json::to_value(ReadLimits::default())
+            .map_err(|error| RunError::Option(error.to_string()))?;
+        for one in &self.read_limit {
+            let bad =
+                || RunError::Option(format!("`{one}` is not a limit: it is said as NAME=NUMBER"));
+            let (name, value) = one.split_once('=').ok_or_else(bad)?;
+            let value: u64 = value.trim().parse().map_err(|_| bad())?;
+            let limit = limits.get_mut(name.trim()).ok_or_else(|| {
+                RunError::Option(format!("there is no limit `{name}` of reading"))
+            })?;
+            *limit = value.into();
+        }
+        serde_json::from_value(limits).map_err(|error| RunError::Option(error.to_string()))
     }
 
     /// The handler, for messages of `queue`.

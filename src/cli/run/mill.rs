@@ -1,92 +1,35 @@
 //! The run itself: find or begin the upload, publish what is not published, work off what has not
 //! ended, write the results.
 
-use std::fs::{File, TryLockError};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::args::Args;
+use super::error::RunError;
+use super::identity::{database_url, hash_file, lock_beside, run_key};
+use super::keeper::Keeper;
 use super::progress::{Bars, Tally};
 use super::report::{Report, Status};
-use super::results::{self, ResultsError};
+use super::results;
 use crate::broker::{BrokerError, Publishing, SqlBroker, SqlBrokerLimits};
-use crate::domain::{Problem, QueueName, RetryPolicy, TopicName};
-use crate::ingest::reader::{CannotStart, Reader};
+use crate::domain::{QueueName, RetryPolicy, TopicName};
+use crate::ingest::reader::Reader;
 use crate::ingest::{Coverage, IngestError, IngestLimits, Ingested, Job, Progress, ingest};
 use crate::store::control::{NewQueue, NewUpload, Queue, Upload, UploadState};
-use crate::store::log::{QueueId, UploadId};
 use crate::store::{Store, StoreError, StoreOptions};
-use crate::workbook::{ReadLimits, SheetHead, Totals};
+use crate::workbook::{SheetHead, Totals};
 use crate::worker::handler::raise_open_files;
-use crate::worker::{self, AnyHandler, HandlerError, Stop, WorkerError};
+use crate::worker::{self, AnyHandler, Stop};
 
-/// Leases that one sweep takes at a time.
-const SWEEP: u32 = 100;
-/// How often it sweeps.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Messages that one redrive moves at a time.
 const REDRIVE: u32 = 1_000;
 /// Findings kept for the report.
 const FINDINGS: u32 = 1_000;
-
-/// Why a run could not be, or could not go on.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
-    /// The file cannot be read as a spreadsheet; nothing was published.
-    #[error("{0}")]
-    File(#[from] Problem),
-    /// The file is not there, or may not be read.
-    #[error("cannot read {path}: {source}", path = path.display())]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The handler cannot be used on this file.
-    #[error(transparent)]
-    Handler(#[from] HandlerError),
-    /// An option cannot be understood.
-    #[error("{0}")]
-    Option(String),
-    /// Another process works on this run.
-    #[error("another `rowmill run` is at work on {path}", path = .0.display())]
-    Busy(PathBuf),
-    /// The run was not begun yet when it was stopped.
-    #[error("stopped before anything was begun")]
-    Stopped,
-    /// Ingestion failed.
-    #[error(transparent)]
-    Ingest(IngestError),
-    /// The reader's process cannot be started.
-    #[error(transparent)]
-    Reader(#[from] CannotStart),
-    /// The worker failed.
-    #[error(transparent)]
-    Worker(#[from] WorkerError),
-    /// The broker failed.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The results could not be written.
-    #[error(transparent)]
-    Results(#[from] ResultsError),
-}
-
-impl From<crate::store::log::LogError> for RunError {
-    fn from(error: crate::store::log::LogError) -> Self {
-        Self::Store(error.into())
-    }
-}
 
 /// A run under way.
 struct Mill<'a> {
@@ -294,7 +237,7 @@ impl Mill<'_> {
         key: String,
     ) -> Result<Option<Loaded>, RunError> {
         let options = self.args.read_options();
-        let limits = read_limits(&self.args.read_limit)?;
+        let limits = self.args.read_limits()?;
         // Refused before the file is looked at: a command that does not exist needs no reading.
         let probe = self.args.handler(names(Uuid::nil())?.queue)?;
         let exe = std::env::current_exe()
@@ -316,7 +259,7 @@ impl Mill<'_> {
                     run_key: Some(key),
                     filename: filename.to_string_lossy().into_owned(),
                     content_hash: hash,
-                    options: json(&options)?,
+                    options: self.args.options_json()?,
                     topic,
                 };
                 self.store.control.create_upload(new).await?
@@ -414,38 +357,6 @@ impl Mill<'_> {
     }
 }
 
-/// Ends leases whose deadline passed, and keeps the tally true to what is recorded.
-struct Keeper {
-    broker: SqlBroker,
-    store: Store,
-    upload: UploadId,
-    queue: QueueId,
-    tally: Arc<Tally>,
-}
-
-impl Keeper {
-    /// Runs until the tally is complete.
-    async fn run(self) {
-        let mut every = tokio::time::interval(SWEEP_EVERY);
-        loop {
-            tokio::select! {
-                _ = every.tick() => {}
-                () = self.tally.finished.cancelled() => return,
-            }
-            match self.broker.sweep(SWEEP).await {
-                Ok(swept) => swept.iter().for_each(|settled| self.tally.add(settled)),
-                Err(error) => tracing::warn!(%error, "a sweep failed; the next will try again"),
-            }
-            if self.tally.doubts() {
-                match self.store.log.counts(self.upload, self.queue).await {
-                    Ok(counts) => self.tally.correct(counts),
-                    Err(error) => tracing::warn!(%error, "the outcomes could not be counted"),
-                }
-            }
-        }
-    }
-}
-
 fn names(public_id: Uuid) -> Result<Names, RunError> {
     let name = format!("run-{public_id}");
     let damaged = |error: crate::domain::name::BadName| StoreError::Damaged(error.to_string());
@@ -460,92 +371,6 @@ fn sheets(upload: &Upload) -> Result<Vec<SheetHead>, RunError> {
     from_json(&upload.sheets)
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<String, RunError> {
-    serde_json::to_string(value).map_err(|error| RunError::Option(error.to_string()))
-}
-
 fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, RunError> {
     serde_json::from_str(text).map_err(|error| StoreError::Damaged(error.to_string()).into())
-}
-
-/// The limits of reading, with those that were said on the command line.
-fn read_limits(said: &[String]) -> Result<ReadLimits, RunError> {
-    let mut limits = serde_json::to_value(ReadLimits::default())
-        .map_err(|error| RunError::Option(error.to_string()))?;
-    for one in said {
-        let bad = || RunError::Option(format!("`{one}` is not a limit: it is said as NAME=NUMBER"));
-        let (name, value) = one.split_once('=').ok_or_else(bad)?;
-        let value: u64 = value.trim().parse().map_err(|_| bad())?;
-        let limit = limits
-            .get_mut(name.trim())
-            .ok_or_else(|| RunError::Option(format!("there is no limit `{name}` of reading")))?;
-        *limit = value.into();
-    }
-    serde_json::from_value(limits).map_err(|error| RunError::Option(error.to_string()))
-}
-
-/// The database: as said, or beside the file.
-fn database_url(args: &Args) -> String {
-    let beside = || format!("sqlite:{}", results::with_suffix(&args.file, ".rowmill.db").display());
-    let environment = || std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
-    args.database_url.clone().or_else(environment).unwrap_or_else(beside)
-}
-
-/// Locks a SQLite run against other processes, for as long as the answer lives. The system lets go
-/// of it when the process dies, however it dies.
-fn lock_beside(file: &Path, url: &str) -> Result<Option<File>, RunError> {
-    let Some(path) = url.strip_prefix("sqlite:") else { return Ok(None) };
-    let path = PathBuf::from(format!("{}.lock", path.trim_start_matches("//")));
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|source| RunError::Open { path: path.clone(), source })?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::WouldBlock) => Err(RunError::Busy(file.to_owned())),
-        Err(TryLockError::Error(source)) => Err(RunError::Open { path, source }),
-    }
-}
-
-/// What finds this run again: the file's bytes and how they are read.
-fn run_key(hash: &str, args: &Args) -> Result<String, RunError> {
-    let mut key = Sha256::new();
-    key.update(hash.as_bytes());
-    key.update(json(&args.read_options())?.as_bytes());
-    Ok(hex(&key.finalize()))
-}
-
-/// The SHA-256 of the file, in hex.
-async fn hash_file(path: &Path) -> Result<String, RunError> {
-    let owned = path.to_owned();
-    let hash = move || -> std::io::Result<String> {
-        let mut file = File::open(&owned)?;
-        if file.metadata()?.is_dir() {
-            return Err(std::io::ErrorKind::IsADirectory.into());
-        }
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hex(&hash.finalize())),
-                n => hash.update(&buffer[..n]),
-            }
-        }
-    };
-    let failed = |source| RunError::Open { path: path.to_owned(), source };
-    tokio::task::spawn_blocking(hash)
-        .await
-        .map_err(|error| failed(std::io::Error::other(error)))?
-        .map_err(failed)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

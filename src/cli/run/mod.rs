@@ -11,6 +11,9 @@
 //! on SQLite, a session's on PostgreSQL) says that whoever held leases before is gone.
 
 mod args;
+mod error;
+mod identity;
+mod keeper;
 mod mill;
 mod progress;
 mod report;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::mill::RunError;
+use super::error::RunError;
 use crate::domain::Finding;
 use crate::store::log::Counts;
 use crate::workbook::Totals;
