@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -192,6 +193,32 @@ fn a_second_ctrl_c_ends_it_at_once_and_hands_everything_back() {
     fs::write(scene.path("quick"), "").unwrap();
     let (code, report) = scene.run(&exec);
     assert_eq!((code, &report["done"]), (0, &json!(2)), "{report}");
+}
+
+#[test]
+fn ctrl_c_while_the_file_is_read_is_no_fault_of_the_file() {
+    let csv: String = (1..=150_000).map(|n| format!("{n},some text to read\n")).collect();
+    let scene = Scene::new(&format!("id,text\n{csv}"));
+    let mut command = scene.command("in.csv", &["--concurrency", "1000", "--sleep", "0s"]);
+    // A terminal sends Ctrl-C to the whole group: to the reader, too, were it in it.
+    command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let written = || fs::metadata(scene.path("in.csv.rowmill.db-wal")).map_or(0, |file| file.len());
+    let until = Instant::now() + Duration::from_secs(30);
+    while written() < 500_000 {
+        assert!(Instant::now() < until, "nothing was published");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let group = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{error}");
+    // The next run reads on: what was committed is not published twice.
+    let (code, report) =
+        scene.run(&["--concurrency", "1000", "--batch-size", "1000", "--sleep", "0s"]);
+    assert_eq!((code, &report["done"]), (0, &json!(150_000)), "{report}");
+    assert_eq!(scene.results().len(), 150_001);
 }
 
 #[test]

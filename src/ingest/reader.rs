@@ -73,6 +73,9 @@ impl Reader {
             .arg(serde_json::to_string(limits)?)
             .arg("--")
             .arg(file)
+            // A group of its own: Ctrl-C in a terminal is for us to hear. It would kill the reader,
+            // and a reader that died is a fault of its file.
+            .process_group(0)
             // It needs nothing from here, and here may be passwords.
             .env_clear()
             .stdin(Stdio::null())

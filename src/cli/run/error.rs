@@ -34,8 +34,8 @@ pub(super) enum RunError {
     /// Another process works on this run.
     #[error("another `rowmill run` is at work on {path}", path = .0.display())]
     Busy(PathBuf),
-    /// The run was not begun yet when it was stopped.
-    #[error("stopped before anything was begun")]
+    /// It was stopped before the file was published.
+    #[error("stopped before the file was read to its end; the same command goes on from here")]
     Stopped,
     /// Ingestion failed.
     #[error(transparent)]

@@ -39,6 +39,10 @@ impl Args {
         let ended = mill::run(self, &stop).await;
         signals.abort();
         match ended {
+            Err(error::RunError::Stopped) => {
+                complain(&error::RunError::Stopped);
+                ExitCode::from(STOPPED)
+            }
             Ok(report) => finish(&report, json),
             Err(error) => {
                 if json {
