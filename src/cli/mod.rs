@@ -20,15 +20,12 @@ pub struct Cli {
     command: Command,
 }
 
+// What help says of a command is the documentation of its arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Process a spreadsheet's rows on this machine, without a server
     Run(Box<run::Args>),
-    /// Bring the database's tables up to this version
     Migrate(migrate::Args),
-    /// Write sample workbooks
     Sample(sample::Args),
-    /// Read a spreadsheet for a parent process
     #[command(hide = true)]
     Read(read::Args),
 }

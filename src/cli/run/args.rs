@@ -17,7 +17,7 @@ use crate::worker::{AnyHandler, Exec, ExecLimits, HandlerError, Rate, Sleep, Wor
 /// Stopped half-way (Ctrl-C, a crash, a power cut) and started again with the same file, it goes on
 /// where it was: rows that were done are not run again. Started again after the end it says so.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(override_usage = USAGE, after_long_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("handler").required(true))]
 pub(crate) struct Args {
     /// The spreadsheet: xlsx, xlsm, xlsb, xls, ods, csv or tsv
@@ -111,6 +111,10 @@ pub(crate) struct Args {
     #[arg(long, env = "ROWMILL_JSON")]
     pub(super) json: bool,
 }
+
+const USAGE: &str = "\
+rowmill run FILE [OPTIONS] --exec COMMAND [ARGUMENT]...
+       rowmill run FILE [OPTIONS] --sleep TIME";
 
 const EXAMPLES: &str = "\
 Examples:
