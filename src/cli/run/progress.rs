@@ -1,10 +1,11 @@
 //! How far a run is, for a person: bars on a terminal, nothing where there is none.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -130,6 +131,11 @@ fn line(bars: &MultiProgress, name: &'static str, template: &str) -> ProgressBar
     // The templates are constants; one that did not parse would show the plain style instead.
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let rate = |state: &ProgressState, out: &mut dyn Write| {
+        // A terminal that takes no more is noticed by whoever draws.
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    };
+    let style = style.with_key("rate", rate);
     bars.add(ProgressBar::no_length().with_style(style).with_prefix(name))
 }
 
