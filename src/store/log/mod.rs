@@ -104,7 +104,8 @@ impl Log {
         both!(self, log => log.release(fence, totals).await)
     }
 
-    /// Takes back all that an upload published so far, and records why (`problem`, as JSON).
+    /// Takes back all that an upload published so far, and records why (`problem`, as JSON). Only
+    /// for an upload that was held: what was not may be in consumers' hands by now.
     ///
     /// # Errors
     /// [`LogError::LeaseLost`] when the upload is no longer this publisher's.
@@ -119,7 +120,7 @@ impl Log {
     }
 
     /// Settles positions of leases, in one transaction; answers in the order asked. `dice` draws
-    /// the jitter of back-offs, in 0..1. A receipt may be named once in a call.
+    /// the jitter of back-offs, in 0..1.
     pub async fn settle(
         &self,
         settlements: &[(Uuid, Vec<Settlement>)],
@@ -147,7 +148,8 @@ impl Log {
         both!(self, log => log.reclaim(queue).await)
     }
 
-    /// Ends messages of up to `segments` segments that waited longer than their retention.
+    /// Ends messages of up to `segments` segments that waited longer than their retention, which
+    /// begins when they are let go.
     pub async fn expire(&self, segments: u32) -> Result<u64, LogError> {
         both!(self, log => log.expire(i64::from(segments)).await)
     }

@@ -80,8 +80,9 @@ impl SqliteLog {
             )
             .await?;
         n += sqlx::query(
-            "insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,settled_at) \
-             select queue_id, message_id, message_id, upload_id, ?2, 1, ?3 from redelivery where queue_id=?1",
+            "insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,attempts,settled_at) \
+             select queue_id, message_id, message_id, upload_id, ?2, 1, json_array(attempts), ?3 \
+             from redelivery where queue_id=?1",
         )
         .bind(queue.0)
         .bind(OutcomeKind::Cancelled.number())
@@ -103,7 +104,7 @@ impl SqliteLog {
         let n = self
             .end_segments(
                 &mut tx,
-                "where expires_at<=?1 limit ?2",
+                "where expires_at<=?1 and held=0 limit ?2",
                 now,
                 segments,
                 now,
@@ -313,7 +314,8 @@ impl SqliteLog {
             .await?;
         }
         sqlx::query(
-            "update segment set held=0, available_at=max(available_at, ?2+(available_at-created_at)) \
+            "update segment set held=0, available_at=available_at+max(0, ?2-created_at), \
+               expires_at=expires_at+max(0, ?2-created_at) \
              where upload_id=?1 and held=1",
         )
         .bind(fence.upload.0)
@@ -346,11 +348,14 @@ impl SqliteLog {
                 .fetch_all(&mut *tx)
                 .await?;
         for (first, past) in batches {
-            sqlx::query("delete from message where id>=? and id<?")
-                .bind(first)
-                .bind(past)
-                .execute(&mut *tx)
-                .await?;
+            for statement in [
+                "delete from message where id>=? and id<?",
+                // What a purge cancelled.
+                "delete from outcome where queue_id in (select id from queue) \
+                   and first_id>=? and first_id<?",
+            ] {
+                sqlx::query(statement).bind(first).bind(past).execute(&mut *tx).await?;
+            }
         }
         for statement in [
             "delete from segment where upload_id=? and held=1",
