@@ -6,13 +6,13 @@
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use rowmill::store::{Store, log::Log};
 
-use crate::operations::{Operation, operations};
 use crate::support::TestDatabase;
+use crate::operations::{Operation, operations};
 use crate::violation::{Checked, Violation};
 use crate::world::World;
 
 /// A number from the environment, or this one.
-fn setting(name: &str, or: impl FnOnce() -> u64) -> u64 {
+pub(crate) fn setting(name: &str, or: impl FnOnce() -> u64) -> u64 {
     std::env::var(name).map_or_else(|_| or(), |value| value.parse().unwrap())
 }
 
@@ -84,5 +84,5 @@ fn sqlite_does_what_the_model_does() {
 #[test]
 fn postgres_does_what_the_model_does() {
     let runtime = runtime();
-    run(runtime.block_on(TestDatabase::postgres()), &runtime, 100);
+    run(runtime.block_on(TestDatabase::postgres()), &runtime, 60);
 }
