@@ -2,5 +2,10 @@
 //! messages concurrently, and the spreadsheet comes back with results.
 
 pub mod broker;
+pub mod cli;
 pub mod domain;
+pub mod ingest;
 pub mod store;
+pub mod telemetry;
+pub mod workbook;
+pub mod worker;

@@ -3,7 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::domain::{Lease, QueueName, Receipt, Settled, Settlement};
+use bytes::Bytes;
+
+use crate::domain::{Finding, Lease, QueueName, Receipt, RowNumber, Settled, Settlement};
+use crate::store::log::{Fence, TopicId};
 
 /// Why a broker could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +15,9 @@ pub enum BrokerError {
     /// There is no such queue.
     #[error("there is no queue `{0}`")]
     NoQueue(QueueName),
+    /// Another process has taken the upload over: nothing was published, and nothing can be.
+    #[error("the upload was taken over by another process")]
+    LeaseLost,
     /// The store behind it failed; trying again may help.
     #[error("the message store failed: {0}")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -54,4 +60,112 @@ pub trait Source: Send + Sync + 'static {
         &self,
         receipts: Vec<Receipt>,
     ) -> impl Future<Output = Result<Vec<Option<Duration>>, BrokerError>> + Send;
+}
+
+/// A place in the order of messages, for at most `room` of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// The first message's number.
+    pub first_id: i64,
+    /// How many fit.
+    pub room: usize,
+}
+
+/// A range of an upload's rows, to be committed together.
+#[derive(Debug, Clone)]
+pub struct RowBatch {
+    /// Its place in the order.
+    pub ticket: Ticket,
+    /// The sheet, as the reader numbered it.
+    pub sheet: u16,
+    /// The sheet's name, an attribute of each of its messages; a csv file has none.
+    pub sheet_name: Option<String>,
+    /// The first row it covers.
+    pub first_row: RowNumber,
+    /// The last row it covers.
+    pub last_row: RowNumber,
+    /// Batch 0, 1, 2, ... of the upload.
+    pub turn: i32,
+    /// Its rows, ascending, each as the JSON to be stored; no more than the ticket has room for.
+    pub rows: Vec<(RowNumber, Bytes)>,
+    /// What was found in them, and in the rows between that became no message.
+    pub findings: Vec<Finding>,
+}
+
+/// For whom a batch is published, and how.
+#[derive(Debug, Clone)]
+pub struct Publishing {
+    /// Where to.
+    pub topic: TopicId,
+    /// By which right.
+    pub fence: Fence,
+    /// The upload's public id, an attribute of each of its messages.
+    pub upload_id: uuid::Uuid,
+    /// The file's name, an attribute too.
+    pub filename: String,
+    /// Whether the messages are held back until the whole file is published.
+    pub held: bool,
+}
+
+/// What publishing a batch did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Messages that some queue takes.
+    pub routed: u64,
+    /// Messages that none takes.
+    pub unrouted: u64,
+}
+
+/// Ingestion's view of a broker.
+pub trait Broker: Source {
+    /// Reserves the next place in the order, for up to `most` messages. Called by the one task that
+    /// cuts an upload into batches, so that the order of ids is the order of rows.
+    ///
+    /// # Errors
+    /// [`BrokerError::Store`].
+    fn reserve(&self, most: usize) -> impl Future<Output = Result<Ticket, BrokerError>> + Send;
+
+    /// Publishes a batch: all of it, durably, or nothing. Several may be under way at once.
+    ///
+    /// Cancellation safety: dropped half-way, the batch is published or not; an upload's coverage
+    /// tells which.
+    ///
+    /// # Errors
+    /// [`BrokerError::LeaseLost`] when the upload has another owner; [`BrokerError::Store`].
+    fn publish(
+        &self,
+        to: &Publishing,
+        batch: RowBatch,
+    ) -> impl Future<Output = Result<Published, BrokerError>> + Send;
+
+    /// Records the sheets that are being read, as JSON: what their messages are said to come from.
+    ///
+    /// # Errors
+    /// [`BrokerError::Store`].
+    fn describe(
+        &self,
+        fence: Fence,
+        sheets: &str,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Lets everything that was published held for the upload go, in one step. `totals` is what the
+    /// reader counted, as JSON, to be kept.
+    ///
+    /// # Errors
+    /// As for [`Broker::publish`].
+    fn release(
+        &self,
+        fence: Fence,
+        totals: &str,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Takes back everything that was published held for the upload; `problem` says why, as JSON.
+    ///
+    /// # Errors
+    /// As for [`Broker::publish`].
+    fn discard(
+        &self,
+        fence: Fence,
+        problem: &str,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send;
 }

@@ -1,10 +1,14 @@
 //! What carries messages: the contract that workers and ingestion know, and the brokers that keep
 //! it.
 //!
-//! [`Source`] is a worker's view: receive, settle, extend. [`Broker`] adds what ingestion and the
-//! service need. `sql` keeps rows and their bookkeeping in one transaction of the database;
-//! carriers will stand beside it, a file each.
+//! [`Source`] is a worker's view: receive, settle, extend. [`Broker`] is ingestion's: publish,
+//! release, discard. [`SqlBroker`] keeps rows and their bookkeeping in one transaction of the
+//! database; carriers will stand beside it, a file each. Which queues a message goes to is decided
+//! once for all of them, in [`fanout`].
 
 mod contract;
+pub mod fanout;
+mod sql;
 
-pub use contract::{BrokerError, Source};
+pub use contract::{Broker, BrokerError, Published, Publishing, RowBatch, Source, Ticket};
+pub use sql::{SqlBroker, SqlBrokerLimits};

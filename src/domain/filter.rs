@@ -1,5 +1,6 @@
 //! Which messages a queue takes: filters on attributes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A queue's filters: every attribute named must be present with one of its values. No filters
@@ -14,9 +15,9 @@ impl Filters {
     }
 
     /// Whether a message whose attributes `value_of` finds is taken.
-    pub fn take<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
+    pub fn take<'a>(&self, value_of: impl Fn(&str) -> Option<Cow<'a, str>>) -> bool {
         self.0.iter().all(|(name, values)| {
-            value_of(name).is_some_and(|value| values.iter().any(|wanted| wanted == value))
+            value_of(name).is_some_and(|value| values.iter().any(|wanted| *wanted == value))
         })
     }
 }
@@ -32,7 +33,7 @@ mod tests {
             ("kind".into(), vec!["order".into()]),
         ]));
         let take = |country: Option<&'static str>, kind: Option<&'static str>| {
-            filters.take(|name| if name == "country" { country } else { kind })
+            filters.take(|name| if name == "country" { country } else { kind }.map(Cow::Borrowed))
         };
         assert!(take(Some("FR"), Some("order")));
         assert!(!take(Some("GB"), Some("order")));

@@ -19,6 +19,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{ConnectOptions, Connection};
 
 pub use clock::Clock;
 pub use control::Control;
@@ -120,12 +121,19 @@ impl Store {
             ("enable_material", "off"),
             ("jit", "off"),
         ]);
+        // The pool would try a server that refuses it until its wait is over; the first connection
+        // is made without it, so that a wrong address is told at once.
+        tokio::time::timeout(options.wait, connect.connect())
+            .await
+            .map_err(|_| open(sqlx::Error::PoolTimedOut))?
+            .map_err(open)?
+            .close()
+            .await
+            .map_err(open)?;
         let pool = PgPoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(options.wait)
-            .connect_with(connect)
-            .await
-            .map_err(open)?;
+            .connect_lazy_with(connect);
         let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
         let clock = Clock::default();
         Ok(Self {
@@ -257,7 +265,7 @@ impl SessionLock {
         if let Some(connection) = self.0 {
             // Closing ends the session, and the lock with it; if even that fails, the server will
             // notice by itself.
-            let _ = sqlx::Connection::close(connection).await;
+            let _ = connection.close().await;
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Every test makes its own, a SQLite file or a database in the PostgreSQL that `tests/run` starts,
 //! so that tests run side by side and none depends on what another left.
 
+#![allow(dead_code, reason = "each test that uses this file uses a part of it")]
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -46,6 +48,11 @@ impl TestDatabase {
         run(&server, &format!("create database {name}")).await;
         let url = server.clone().database(&name).to_url_lossy().to_string();
         Self { url, home: Home::Server { server, name } }
+    }
+
+    /// Where it is, for a process of its own.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Opens it with the tables of today, for `connections` at once.

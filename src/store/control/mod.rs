@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 pub use queues::{NewQueue, Queue, Route, Routes};
 pub use rowmill_entity::upload::State as UploadState;
-pub use uploads::{NewUpload, Upload};
+pub use uploads::{NewUpload, Upload, sheet_names};
 
 use super::{Clock, StoreError};
 use crate::domain::MessageKey;

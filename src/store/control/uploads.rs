@@ -6,7 +6,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::{Control, StoreError};
-use crate::store::log::{Fence, TopicId, UploadId};
+use crate::store::log::{Fence, LogError, TopicId, UploadId};
 
 /// An upload to be recorded.
 #[derive(Debug, Clone)]
@@ -118,15 +118,26 @@ impl Control {
     /// [`StoreError::Database`].
     pub async fn forget_run(&self, id: UploadId) -> Result<(), StoreError> {
         let none: Option<String> = None;
-        self.set(id, upload::Column::RunKey, Expr::value(none)).await
+        upload::Entity::update_many()
+            .col_expr(upload::Column::RunKey, Expr::value(none))
+            .filter(upload::Column::Id.eq(id.0))
+            .exec(&self.db)
+            .await?;
+        Ok(())
     }
 
     /// Records the sheets that are being read, as JSON.
     ///
     /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn set_sheets(&self, id: UploadId, sheets: &str) -> Result<(), StoreError> {
-        self.set(id, upload::Column::Sheets, Expr::value(sheets)).await
+    /// [`StoreError::Database`]; [`LogError::LeaseLost`] when somebody else reads them by now.
+    pub async fn set_sheets(&self, fence: Fence, sheets: &str) -> Result<(), StoreError> {
+        let done = upload::Entity::update_many()
+            .col_expr(upload::Column::Sheets, Expr::value(sheets))
+            .filter(upload::Column::Id.eq(fence.upload.0))
+            .filter(upload::Column::Epoch.eq(fence.epoch))
+            .exec(&self.db)
+            .await?;
+        if done.rows_affected == 0 { Err(LogError::LeaseLost.into()) } else { Ok(()) }
     }
 
     /// Records whether every message has its outcome: the end, or, after a redrive, not any more.
@@ -139,20 +150,6 @@ impl Control {
         upload::Entity::update_many()
             .col_expr(upload::Column::State, Expr::value(state))
             .col_expr(upload::Column::EndedAt, Expr::value(at))
-            .filter(upload::Column::Id.eq(id.0))
-            .exec(&self.db)
-            .await?;
-        Ok(())
-    }
-
-    async fn set(
-        &self,
-        id: UploadId,
-        column: upload::Column,
-        value: sea_orm::sea_query::SimpleExpr,
-    ) -> Result<(), StoreError> {
-        upload::Entity::update_many()
-            .col_expr(column, value)
             .filter(upload::Column::Id.eq(id.0))
             .exec(&self.db)
             .await?;
@@ -174,4 +171,27 @@ fn read(model: upload::Model) -> Result<Upload, StoreError> {
         sheets: model.sheets,
         totals: model.totals,
     })
+}
+
+/// The names of the sheets in an upload's `sheets`, by their numbers. Only the names are read here;
+/// the rest is the reader's.
+///
+/// # Errors
+/// When it is not what was stored.
+pub fn sheet_names(sheets: &str) -> Result<Vec<Option<String>>, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Sheet {
+        index: u16,
+        name: Option<String>,
+    }
+    let sheets: Vec<Sheet> = serde_json::from_str(sheets)?;
+    let mut names = vec![];
+    for sheet in sheets {
+        let at = usize::from(sheet.index);
+        if names.len() <= at {
+            names.resize(at + 1, None);
+        }
+        names[at] = sheet.name;
+    }
+    Ok(names)
 }

@@ -1,0 +1,58 @@
+//! The measured comparisons. `benches/run` starts a PostgreSQL and runs this.
+//!
+//! A figure of a shared machine means nothing alone: what is compared runs in turn, three rounds,
+//! and medians and their ratio are printed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod ingest;
+mod log;
+
+use rowmill::store::{Store, StoreOptions};
+use sqlx::postgres::PgPoolOptions;
+
+/// Rounds of each comparison.
+const ROUNDS: usize = 3;
+
+fn main() {
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        [] => runtime.block_on(async {
+            log::compare().await;
+            ingest::compare().await;
+        }),
+        ["log"] => runtime.block_on(log::compare()),
+        ["ingest"] => runtime.block_on(ingest::compare()),
+        // What `ingest` starts in processes of their own, to measure their memory.
+        ["calamine-alone", file] => ingest::calamine_alone(file),
+        ["publish", file, url] => runtime.block_on(ingest::publish(file, url)),
+        _ => panic!("say log, ingest, or nothing for both"),
+    }
+}
+
+/// A database of its own on the server that `benches/run` started.
+async fn fresh_database() -> String {
+    let url = std::env::var("ROWMILL_BENCH_POSTGRES_URL")
+        .expect("run this by benches/run, which starts a PostgreSQL");
+    let name = format!("bench_{}", uuid::Uuid::new_v4().simple());
+    let server = PgPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
+    let create = format!("create database {name}");
+    sqlx::query(sqlx::AssertSqlSafe(create)).execute(&server).await.unwrap();
+    server.close().await;
+    let (server, _) = url.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
+}
+
+async fn open(url: &str) -> Store {
+    let store = Store::open(url, &StoreOptions::default()).await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,356 @@
+//! The broker that is the database: rows and their bookkeeping in one transaction, an ack and its
+//! outcome in one.
+//!
+//! Consumers that found nothing sleep until something changes here (a publish, a retry, a sweep of
+//! this process), until the next delayed message comes due, or for `poll` at most, which is what
+//! finds the work that other processes published.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::contract::{Broker, BrokerError, Published, Publishing, RowBatch, Source, Ticket};
+use super::fanout::route;
+use crate::domain::{
+    Delivery, Lease, MessageKey, Origin, QueueName, Receipt, RowNumber, Settled, Settlement,
+};
+use crate::store::control::{Queue, Routes};
+use crate::store::log::{
+    BLOCK, Emptiness, Fence, HandedLease, LogError, NewBatch, NewMessage, Received, RowsOf,
+    TopicId, UploadId,
+};
+use crate::store::{Store, StoreError};
+
+/// Waits and sizes of the broker.
+#[derive(Debug, Clone)]
+pub struct SqlBrokerLimits {
+    /// How long a consumer sleeps at most before it looks for what other processes published.
+    pub poll: Duration,
+    /// How often a publish is routed anew because the topic's queues changed under it.
+    pub reroutes: u32,
+}
+
+impl Default for SqlBrokerLimits {
+    fn default() -> Self {
+        Self { poll: Duration::from_millis(500), reroutes: 20 }
+    }
+}
+
+/// The shortest and the longest wait before a look that others' locks made empty is repeated.
+const CONTENDED_MS: std::ops::RangeInclusive<u64> = 1..=4;
+
+/// The broker on [`Store`]. Cheap to clone; clones share everything.
+#[derive(Debug, Clone)]
+pub struct SqlBroker(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    key: MessageKey,
+    limits: SqlBrokerLimits,
+    changed: watch::Sender<()>,
+    /// What is left of the block of ids that this process publishes from.
+    block: Mutex<Ticket>,
+    queues: RwLock<HashMap<QueueName, Queue>>,
+    routes: RwLock<HashMap<TopicId, Arc<Routes>>>,
+    uploads: RwLock<HashMap<UploadId, Arc<UploadOrigin>>>,
+}
+
+/// What a delivery says of its upload; it never changes once the header was read.
+#[derive(Debug)]
+struct UploadOrigin {
+    upload_id: Uuid,
+    filename: Arc<str>,
+    sheets: Vec<Option<Arc<str>>>,
+}
+
+fn store(error: impl Into<StoreError>) -> BrokerError {
+    match error.into() {
+        StoreError::Log(LogError::LeaseLost) => BrokerError::LeaseLost,
+        error => BrokerError::Store(Box::new(error)),
+    }
+}
+
+impl SqlBroker {
+    /// A broker on a store whose tables are there.
+    ///
+    /// # Errors
+    /// [`StoreError`], when the installation's secret cannot be read.
+    pub async fn new(store: Store, limits: SqlBrokerLimits) -> Result<Self, StoreError> {
+        let key = store.control.message_key().await?;
+        Ok(Self(Arc::new(Inner {
+            store,
+            key,
+            limits,
+            changed: watch::Sender::new(()),
+            block: Mutex::new(Ticket { first_id: 0, room: 0 }),
+            queues: RwLock::default(),
+            routes: RwLock::default(),
+            uploads: RwLock::default(),
+        })))
+    }
+
+    /// Sweeps leases whose deadline passed and segments that waited too long, `most` at a time,
+    /// until none is left; wakes consumers if anything comes again.
+    ///
+    /// # Errors
+    /// [`BrokerError::Store`]; what was swept before stays so.
+    pub async fn sweep(&self, most: u32) -> Result<Vec<Settled>, BrokerError> {
+        let log = &self.0.store.log;
+        let mut all = vec![];
+        loop {
+            let swept = log.sweep(most).await.map_err(store)?;
+            let full = swept.len() >= usize::try_from(most).unwrap_or(usize::MAX);
+            all.extend(swept);
+            if !full {
+                break;
+            }
+        }
+        while log.expire(most).await.map_err(store)? > 0 {}
+        self.wake_for(&all);
+        Ok(all)
+    }
+
+    fn wake_for(&self, settled: &[Settled]) {
+        if settled.iter().any(|settled| settled.again + settled.dead > 0) {
+            self.wake();
+        }
+    }
+
+    /// Wakes the consumers of this process that sleep because they found nothing.
+    pub fn wake(&self) {
+        self.0.changed.send_replace(());
+    }
+
+    async fn queue(&self, name: &QueueName) -> Result<Queue, BrokerError> {
+        let known = read(&self.0.queues).get(name).cloned();
+        if let Some(queue) = known {
+            return Ok(queue);
+        }
+        let found = self.0.store.control.queue(name).await.map_err(store)?;
+        let queue = found.ok_or_else(|| BrokerError::NoQueue(name.clone()))?;
+        write(&self.0.queues).insert(name.clone(), queue.clone());
+        Ok(queue)
+    }
+
+    /// The topic's routes: as last read, or read anew.
+    async fn routes(&self, topic: TopicId, anew: bool) -> Result<Arc<Routes>, BrokerError> {
+        let known = read(&self.0.routes).get(&topic).cloned();
+        if let Some(routes) = known.filter(|_| !anew) {
+            return Ok(routes);
+        }
+        let routes = Arc::new(self.0.store.control.routes(topic).await.map_err(store)?);
+        write(&self.0.routes).insert(topic, Arc::clone(&routes));
+        Ok(routes)
+    }
+
+    async fn upload(&self, id: UploadId) -> Result<Arc<UploadOrigin>, BrokerError> {
+        let known = read(&self.0.uploads).get(&id).cloned();
+        if let Some(upload) = known {
+            return Ok(upload);
+        }
+        let upload = self.0.store.control.upload(id).await.map_err(store)?;
+        let sheets = crate::store::control::sheet_names(&upload.sheets)
+            .map_err(|error| store(StoreError::Damaged(error.to_string())))?;
+        let source = Arc::new(UploadOrigin {
+            upload_id: upload.public_id,
+            filename: upload.filename.into(),
+            sheets: sheets.into_iter().map(|name| name.map(Arc::from)).collect(),
+        });
+        write(&self.0.uploads).insert(id, Arc::clone(&source));
+        Ok(source)
+    }
+
+    async fn hand_out(&self, queue: &Queue, lease: HandedLease) -> Result<Lease, BrokerError> {
+        let upload = match lease.upload {
+            Some(id) => Some(self.upload(id).await?),
+            None => None,
+        };
+        let receipt = Receipt(lease.receipt);
+        let deliveries = lease.messages.into_iter().map(|message| Delivery {
+            receipt,
+            position: message.position,
+            id: self.0.key.id(queue.id.0.cast_unsigned(), message.id.cast_unsigned()),
+            attempt: message.attempt,
+            origin: upload.as_ref().zip(message.place).map(|(upload, (sheet, row))| Origin {
+                upload_id: upload.upload_id,
+                filename: Arc::clone(&upload.filename),
+                sheet: upload.sheets.get(usize::from(sheet)).cloned().flatten(),
+                row,
+            }),
+            data: message.data,
+            attributes: message.attributes,
+        });
+        Ok(Lease { receipt, deadline: lease.deadline, deliveries: deliveries.collect() })
+    }
+}
+
+impl Source for SqlBroker {
+    async fn receive(
+        &self,
+        queue: &QueueName,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Lease>, BrokerError> {
+        let queue = self.queue(queue).await?;
+        let until = Instant::now() + wait;
+        // Subscribed before the look, so that what changes after it is not missed.
+        let mut changed = self.0.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let due = match self.0.store.log.receive(queue.id, max).await.map_err(store)? {
+                Received::Leases(leases) => {
+                    let mut handed = Vec::with_capacity(leases.len());
+                    for lease in leases {
+                        handed.push(self.hand_out(&queue, lease).await?);
+                    }
+                    return Ok(handed);
+                }
+                Received::Empty(Emptiness::Contended) => {
+                    Duration::from_millis(fastrand::u64(CONTENDED_MS))
+                }
+                Received::Empty(Emptiness::Until(due)) => {
+                    due.map_or(self.0.limits.poll, |due| due.min(self.0.limits.poll))
+                }
+            };
+            let now = Instant::now();
+            if now >= until {
+                return Ok(vec![]);
+            }
+            // An error would mean that the sender is gone, which `self` holds.
+            let _ = tokio::time::timeout_at((now + due).min(until), changed.changed()).await;
+        }
+    }
+
+    async fn settle(
+        &self,
+        settlements: Vec<(Receipt, Vec<Settlement>)>,
+    ) -> Result<Vec<Settled>, BrokerError> {
+        let asked: Vec<_> = settlements
+            .into_iter()
+            .map(|(receipt, settlements)| (receipt.0, settlements))
+            .collect();
+        let settled = self.0.store.log.settle(&asked, &mut fastrand::f64).await.map_err(store)?;
+        self.wake_for(&settled);
+        Ok(settled)
+    }
+
+    async fn extend(&self, receipts: Vec<Receipt>) -> Result<Vec<Option<Duration>>, BrokerError> {
+        let asked: Vec<Uuid> = receipts.iter().map(|receipt| receipt.0).collect();
+        let extended: HashMap<Uuid, Duration> =
+            self.0.store.log.extend(&asked).await.map_err(store)?.into_iter().collect();
+        Ok(asked.iter().map(|receipt| extended.get(receipt).copied()).collect())
+    }
+}
+
+impl Broker for SqlBroker {
+    async fn reserve(&self, most: usize) -> Result<Ticket, BrokerError> {
+        let mut block = self.0.block.lock().await;
+        if block.room == 0 {
+            let first_id = self.0.store.log.reserve_block().await.map_err(store)?;
+            *block = Ticket { first_id, room: usize::try_from(BLOCK).unwrap_or(1) };
+        }
+        let room = block.room.min(most.max(1));
+        let ticket = Ticket { first_id: block.first_id, room };
+        block.first_id += i64::try_from(room).unwrap_or(0);
+        block.room -= room;
+        Ok(ticket)
+    }
+
+    async fn publish(&self, to: &Publishing, batch: RowBatch) -> Result<Published, BrokerError> {
+        let sheet_name = batch.sheet_name.clone();
+        let mut new = new_batch(to, batch)?;
+        let rows: Vec<RowNumber> = new.messages.iter().filter_map(|message| message.row).collect();
+        let value_of = |at: usize, name: &str| match name {
+            "upload_id" => Some(Cow::Owned(to.upload_id.to_string())),
+            "filename" => Some(Cow::Borrowed(to.filename.as_str())),
+            "sheet" => sheet_name.as_deref().map(Cow::Borrowed),
+            "row" => rows.get(at).map(|row| Cow::Owned(row.to_string())),
+            _ => None,
+        };
+        for reroute in 0..=self.0.limits.reroutes {
+            let routes = self.routes(to.topic, reroute > 0).await?;
+            let routed = route(&routes, new.messages.len(), value_of);
+            new.routes_version = routes.version;
+            new.unrouted = routed.unrouted;
+            new.segments = routed.segments;
+            match self.0.store.log.publish(&new).await {
+                Ok(()) => {
+                    if !to.held {
+                        self.wake();
+                    }
+                    let unrouted = u64::from(new.unrouted);
+                    return Ok(Published {
+                        routed: new.messages.len() as u64 - unrouted,
+                        unrouted,
+                    });
+                }
+                Err(LogError::RoutesChanged) => {}
+                Err(error) => return Err(store(error)),
+            }
+        }
+        Err(store(LogError::RoutesChanged))
+    }
+
+    async fn describe(&self, fence: Fence, sheets: &str) -> Result<(), BrokerError> {
+        self.0.store.control.set_sheets(fence, sheets).await.map_err(store)?;
+        // What was read of the upload before is out of date now.
+        write(&self.0.uploads).remove(&fence.upload);
+        Ok(())
+    }
+
+    async fn release(&self, fence: Fence, totals: &str) -> Result<(), BrokerError> {
+        self.0.store.log.release(fence, totals).await.map_err(store)?;
+        self.wake();
+        Ok(())
+    }
+
+    async fn discard(&self, fence: Fence, problem: &str) -> Result<(), BrokerError> {
+        self.0.store.log.discard(fence, problem).await.map_err(store)
+    }
+}
+
+fn new_batch(to: &Publishing, batch: RowBatch) -> Result<NewBatch, BrokerError> {
+    let mut findings = Vec::with_capacity(batch.findings.len());
+    for finding in &batch.findings {
+        let row = finding.at.row.unwrap_or(batch.first_row);
+        let content =
+            serde_json::to_string(finding).map_err(|error| BrokerError::Store(Box::new(error)))?;
+        findings.push((row, content));
+    }
+    Ok(NewBatch {
+        topic: to.topic,
+        routes_version: 0,
+        first_id: batch.ticket.first_id,
+        messages: batch
+            .rows
+            .into_iter()
+            .map(|(row, data)| NewMessage { row: Some(row), data, attributes: None })
+            .collect(),
+        rows: Some(RowsOf {
+            fence: to.fence,
+            sheet: batch.sheet,
+            first_row: batch.first_row,
+            last_row: batch.last_row,
+            turn: batch.turn,
+            held: to.held,
+            findings,
+        }),
+        segments: vec![],
+        unrouted: 0,
+    })
+}
+
+/// A cache is only ever replaced entry by entry, so one that a panic left behind is still good.
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

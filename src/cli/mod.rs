@@ -1,0 +1,77 @@
+//! The command line: a file a subcommand, each with its arguments and what it does. A new command
+//! is one file, one variant and one arm.
+
+mod migrate;
+mod read;
+mod run;
+mod sample;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Every row of a spreadsheet becomes a durable message; workers process the messages
+/// concurrently; the spreadsheet comes back with results.
+#[derive(Debug, Parser)]
+#[command(name = "rowmill", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+// What help says of a command is the documentation of its arguments.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::Args>),
+    Migrate(migrate::Args),
+    Sample(sample::Args),
+    #[command(hide = true)]
+    Read(read::Args),
+}
+
+impl Cli {
+    /// Runs the command and answers the process's exit code.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            // Before anything is started: the reader limits its own process first.
+            Command::Read(args) => args.run(),
+            Command::Run(args) => block_on(args.run()),
+            Command::Migrate(args) => block_on(args.run()),
+            Command::Sample(args) => args.run(),
+        }
+    }
+}
+
+/// Exit code of a command that could not do what it was asked.
+const COULD_NOT: u8 = 2;
+
+/// Says on stderr why a command could not do what it was asked.
+#[allow(clippy::print_stderr)] // the boundary where errors are told to a person
+fn complain(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Many layers already say their cause; saying it twice helps nobody.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    eprintln!("rowmill: {text}");
+    ExitCode::from(COULD_NOT)
+}
+
+fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(command);
+            // What is left are tasks of cancelled handlers; the process does not wait for them.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => complain(&error),
+    }
+}

@@ -1,0 +1,203 @@
+//! What can be said to `rowmill run`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::RunError;
+use crate::domain::QueueName;
+use crate::workbook::{CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice};
+use crate::worker::{AnyHandler, Exec, ExecLimits, HandlerError, Rate, Sleep, WorkerLimits};
+
+/// Process a spreadsheet's rows on this machine, without a server.
+///
+/// Every row becomes a message in a small database beside the file (FILE.rowmill.db). The handler
+/// runs on many messages at once; failures are tried again; what became of each row is written to
+/// FILE.results.csv.
+///
+/// Stopped half-way (Ctrl-C, a crash, a power cut) and started again with the same file, it goes on
+/// where it was: rows that were done are not run again. Started again after the end it says so.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = USAGE, after_long_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("handler").required(true))]
+pub(crate) struct Args {
+    /// The spreadsheet: xlsx, xlsm, xlsb, xls, ods, csv or tsv
+    #[arg(env = "ROWMILL_FILE")]
+    pub(super) file: PathBuf,
+
+    /// Handler: wait this long for each row, such as 5s or 250ms (to try things out)
+    #[arg(long, value_name = "TIME", group = "handler", env = "ROWMILL_SLEEP", value_parser = humantime::parse_duration)]
+    sleep: Option<Duration>,
+
+    /// Handler: run a command for each row; {column} stands for the row's value there. Everything
+    /// after --exec belongs to the command, so it comes last
+    ///
+    /// The command is run without a shell. It gets the message as JSON on stdin, its id and attempt
+    /// as ROWMILL_MESSAGE_ID and ROWMILL_ATTEMPT. Exit code 0 is done, 65 rejects the row for good,
+    /// any other is tried again later. In the environment: a JSON array of strings, or words
+    /// separated by spaces.
+    #[arg(long, value_name = "COMMAND", group = "handler", env = "ROWMILL_EXEC", num_args = 1.., allow_hyphen_values = true)]
+    exec: Option<Vec<String>>,
+
+    /// Rows processed at the same time
+    #[arg(long, value_name = "N", env = "ROWMILL_CONCURRENCY", default_value_t = 16, value_parser = count(100_000))]
+    concurrency: u32,
+
+    /// Messages fetched at once, at most
+    #[arg(long, value_name = "N", env = "ROWMILL_BATCH_SIZE", default_value_t = 100, value_parser = count(1_000))]
+    batch_size: u32,
+
+    /// How often a failed row is tried again before it is dead
+    #[arg(long, value_name = "N", env = "ROWMILL_RETRIES", default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=999))]
+    pub(super) retries: u16,
+
+    /// The wait before the first retry; it doubles with each further one
+    #[arg(long, value_name = "TIME", env = "ROWMILL_RETRY_DELAY", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub(super) retry_delay: Duration,
+
+    /// How long one row may take; then its command, with all that it started, is ended
+    #[arg(long, value_name = "TIME", env = "ROWMILL_TIMEOUT", default_value = "10m", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+
+    /// Rows started a second, at most; fractions are fine
+    #[arg(long, value_name = "N", env = "ROWMILL_RATE")]
+    rate: Option<Rate>,
+
+    /// How long running rows may take to end after the first Ctrl-C
+    #[arg(long, value_name = "TIME", env = "ROWMILL_GRACE", default_value = "30s", value_parser = humantime::parse_duration)]
+    grace: Duration,
+
+    /// Which sheet: a name, #2 for the second, or all. The first visible one unless told
+    #[arg(long, value_name = "SHEET", env = "ROWMILL_SHEET")]
+    sheet: Option<SheetChoice>,
+
+    /// Which row names the columns, counted from 1. The first that is not empty unless told
+    #[arg(long, value_name = "ROW", env = "ROWMILL_HEADER_ROW")]
+    header_row: Option<HeaderRow>,
+
+    /// csv: what stands between two fields. Found out unless told
+    #[arg(long, value_name = "CHAR", env = "ROWMILL_DELIMITER")]
+    delimiter: Option<char>,
+
+    /// csv: what encloses a field
+    #[arg(long, value_name = "CHAR", env = "ROWMILL_QUOTE")]
+    quote: Option<char>,
+
+    /// csv: the encoding, such as utf-8, windows-1252 or shift_jis. Found out unless told
+    #[arg(long, value_name = "NAME", env = "ROWMILL_ENCODING")]
+    encoding: Option<String>,
+
+    /// A limit of reading, such as rows=100000 or memory_bytes=2000000000; may be repeated
+    #[arg(long, value_name = "NAME=N", env = "ROWMILL_READ_LIMIT", value_delimiter = ',')]
+    read_limit: Vec<String>,
+
+    /// Run the whole file again, as if it had never been run
+    #[arg(long, env = "ROWMILL_AGAIN", conflicts_with = "retry_dead")]
+    pub(super) again: bool,
+
+    /// Run only the rows that are dead again
+    #[arg(long, env = "ROWMILL_RETRY_DEAD")]
+    pub(super) retry_dead: bool,
+
+    /// Where the results go. FILE.results.csv unless told
+    #[arg(long, value_name = "PATH", env = "ROWMILL_RESULTS")]
+    pub(super) results: Option<PathBuf>,
+
+    /// The database: postgres://… or sqlite:PATH. FILE.rowmill.db unless told; DATABASE_URL is
+    /// looked at too
+    #[arg(long, value_name = "URL", env = "ROWMILL_DATABASE_URL")]
+    pub(super) database_url: Option<String>,
+
+    /// Print the summary as JSON on stdout, and no progress bars
+    #[arg(long, env = "ROWMILL_JSON")]
+    pub(super) json: bool,
+}
+
+const USAGE: &str = "\
+rowmill run FILE [OPTIONS] --exec COMMAND [ARGUMENT]...
+       rowmill run FILE [OPTIONS] --sleep TIME";
+
+const EXAMPLES: &str = "\
+Examples:
+  rowmill run orders.xlsx --exec ./charge.sh {id} {amount}
+  rowmill run people.csv --concurrency 50 --retries 2 --timeout 30s --exec python3 greet.py --name={name}
+  rowmill run prices.xlsx --sheet 'May 2026' --header-row 3 --rate 10 --exec ./update.sh {sku}
+  rowmill run orders.xlsx --retry-dead --exec ./charge.sh {id} {amount}
+
+Exit code: 0 all rows are done; 1 some are dead or were rejected; 2 it could not run;
+130 it was stopped before the end (the same command goes on).";
+
+fn count(most: i64) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=most)
+}
+
+impl Args {
+    /// How the file is to be read.
+    pub(super) fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            sheet: self.sheet.clone().unwrap_or_default(),
+            header_row: self.header_row.unwrap_or_default(),
+            csv: CsvOptions {
+                delimiter: self.delimiter,
+                quote: self.quote,
+                encoding: self.encoding.clone(),
+            },
+        }
+    }
+
+    /// The same as JSON: a part of what makes two runs the same.
+    pub(super) fn options_json(&self) -> Result<String, RunError> {
+        serde_json::to_string(&self.read_options())
+            .map_err(|error| RunError::Option(error.to_string()))
+    }
+
+    /// The limits of reading, with those that were said on the command line.
+    pub(super) fn read_limits(&self) -> Result<ReadLimits, RunError> {
+        let mut limits = serde_json::to_value(ReadLimits::default())
+            .map_err(|error| RunError::Option(error.to_string()))?;
+        for one in &self.read_limit {
+            let bad =
+                || RunError::Option(format!("`{one}` is not a limit: it is said as NAME=NUMBER"));
+            let (name, value) = one.split_once('=').ok_or_else(bad)?;
+            let value: u64 = value.trim().parse().map_err(|_| bad())?;
+            let limit = limits.get_mut(name.trim()).ok_or_else(|| {
+                RunError::Option(format!("there is no limit `{name}` of reading"))
+            })?;
+            *limit = value.into();
+        }
+        serde_json::from_value(limits).map_err(|error| RunError::Option(error.to_string()))
+    }
+
+    /// The handler, for messages of `queue`.
+    pub(super) fn handler(&self, queue: QueueName) -> Result<AnyHandler, HandlerError> {
+        match (&self.exec, self.sleep) {
+            (Some(argv), _) => {
+                Ok(AnyHandler::Exec(Exec::new(&words(argv), queue, ExecLimits::default())?))
+            }
+            // One of the two is there: the group is required.
+            (None, sleep) => Ok(AnyHandler::Sleep(Sleep::new(sleep.unwrap_or_default()))),
+        }
+    }
+
+    /// The worker's limits.
+    pub(super) fn worker_limits(&self) -> WorkerLimits {
+        WorkerLimits {
+            concurrency: self.concurrency as usize,
+            batch_size: self.batch_size as usize,
+            rate: self.rate,
+            timeout: Some(self.timeout),
+            drain_grace: self.grace,
+            ..WorkerLimits::default()
+        }
+    }
+}
+
+/// A command as given by arguments, or by one environment variable.
+fn words(argv: &[String]) -> Vec<String> {
+    match argv {
+        [single] if std::env::var("ROWMILL_EXEC").as_ref() == Ok(single) => {
+            serde_json::from_str(single)
+                .unwrap_or_else(|_| single.split_whitespace().map(str::to_owned).collect())
+        }
+        _ => argv.to_vec(),
+    }
+}

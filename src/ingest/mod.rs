@@ -1,0 +1,179 @@
+//! From a file to published messages.
+//!
+//! ```text
+//! reader child ─frames─▶ [feed] ─rows─▶ channel of 400 ─▶ [batch] ─batches─▶ producers ─▶ broker
+//! ```
+//!
+//! `feed` takes frames from the reader's process and leaves out rows that an earlier attempt has
+//! committed; `batch` cuts what comes into batches, in row order, and reserves their places;
+//! several producers publish batches at once. Each stage waits for the next, so a slow database
+//! slows the reader, and memory holds no more than the channels do.
+//!
+//! What an upload has committed is the set of its batches' row ranges. Going on after a crash means
+//! to read the file again and skip what is covered: no checkpoint is kept beside it that could be
+//! wrong.
+
+mod batch;
+mod coverage;
+mod feed;
+pub mod reader;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::{TryStreamExt, stream};
+use tokio::sync::mpsc;
+use tokio::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use coverage::Coverage;
+
+use crate::broker::{Broker, BrokerError, Publishing};
+use crate::domain::Problem;
+use crate::workbook::{SheetHead, Totals};
+use feed::{Fed, Feed};
+use reader::Reader;
+
+/// Sizes and waits of ingestion.
+#[derive(Debug, Clone)]
+pub struct IngestLimits {
+    /// Rows between the reader and the batcher.
+    pub queued_rows: usize,
+    /// Rows of a batch at most; no more than a block of ids has.
+    pub batch_rows: usize,
+    /// Bytes of a batch's rows at most, unless a single row has more.
+    pub batch_bytes: usize,
+    /// How long the batcher waits for more rows before it publishes what it has.
+    pub batch_wait: Duration,
+    /// Batches that are published at the same time.
+    pub producers: usize,
+}
+
+impl Default for IngestLimits {
+    fn default() -> Self {
+        Self {
+            queued_rows: 400,
+            batch_rows: 500,
+            batch_bytes: 4 << 20,
+            batch_wait: Duration::from_millis(5),
+            producers: 4,
+        }
+    }
+}
+
+/// What has been done so far, for whoever shows it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Rows that came from the reader, those of earlier attempts among them.
+    pub read: AtomicU64,
+    /// Messages committed, by this attempt and by earlier ones.
+    pub published: AtomicU64,
+    /// Those of them that no queue takes.
+    pub unrouted: AtomicU64,
+}
+
+impl Progress {
+    fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// How an ingestion ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ingested {
+    /// The whole file is published.
+    Published(Totals),
+    /// The file has a fault; nothing of it is published.
+    Failed(Problem),
+}
+
+/// Why an ingestion stopped before its end. What it committed stays, and it can go on from there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IngestError {
+    /// It was told to.
+    #[error("stopped before the end of the file")]
+    Stopped,
+    /// The broker failed, or the upload has another owner now.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// What the reader said cannot be written down.
+    #[error("what the reader said has no JSON form: {0}")]
+    Words(#[from] serde_json::Error),
+    /// A stage ended without a word; it has a bug.
+    #[error("a stage of the ingestion died: {0}")]
+    Died(#[from] tokio::task::JoinError),
+}
+
+/// What an ingestion works on.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// For whom is published, and how.
+    pub publishing: Publishing,
+    /// What earlier attempts have committed.
+    pub coverage: Coverage,
+    /// The reader's first word.
+    pub first: SheetHead,
+    /// Counts what is done.
+    pub progress: &'a std::sync::Arc<Progress>,
+}
+
+/// Reads to the end and publishes: all of the file in the end, or nothing.
+///
+/// Cancellation safety: a future dropped half-way leaves what it had committed, as a crash would.
+///
+/// # Errors
+/// [`IngestError`]; what was committed stays, held, and another attempt goes on from there.
+pub async fn ingest<B: Broker + Clone>(
+    reader: Reader,
+    broker: &B,
+    job: Job<'_>,
+    limits: &IngestLimits,
+    stop: &CancellationToken,
+) -> Result<Ingested, IngestError> {
+    let turn = job.coverage.batches();
+    let (rows, queued) = mpsc::channel(limits.queued_rows.max(1));
+    let (batches, ready) = mpsc::channel(limits.producers.max(1));
+    let batcher = AbortOnDropHandle::new(tokio::spawn(batch::run(
+        broker.clone(),
+        queued,
+        batches,
+        limits.clone(),
+        turn,
+    )));
+    let feed = Feed {
+        reader,
+        coverage: job.coverage,
+        rows,
+        progress: std::sync::Arc::clone(job.progress),
+        stop: stop.clone(),
+        fence: job.publishing.fence,
+    };
+    let publishing = &job.publishing;
+    let published =
+        stream::unfold(ready, async |mut ready| ready.recv().await.map(|batch| (Ok(batch), ready)))
+            .try_for_each_concurrent(limits.producers.max(1), |batch| async move {
+                let published = broker.publish(publishing, batch).await?;
+                Progress::add(&job.progress.published, published.routed + published.unrouted);
+                Progress::add(&job.progress.unrouted, published.unrouted);
+                Ok::<(), IngestError>(())
+            });
+    let fed = feed.run(broker, job.first);
+    // When publishing fails, the feed is dropped here and the reader's process ends with it. When
+    // the feed ends, the channels close one after another and publishing runs dry.
+    let (fed, ()) = futures::future::try_join(fed, published).await?;
+    batcher.await??;
+    match fed {
+        Fed::End(totals) => {
+            let json = serde_json::to_string(&totals)?;
+            broker.release(publishing.fence, &json).await?;
+            Ok(Ingested::Published(totals))
+        }
+        Fed::Fault(problem) => {
+            let json = serde_json::to_string(&problem)?;
+            broker.discard(publishing.fence, &json).await?;
+            Ok(Ingested::Failed(problem))
+        }
+        Fed::Stopped => Err(IngestError::Stopped),
+    }
+}

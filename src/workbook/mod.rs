@@ -1,0 +1,79 @@
+//! Spreadsheet to rows, each row as the JSON that is stored. Synchronous and without any notion of
+//! a network, a database or a runtime; it runs in a process of its own, which limits itself first
+//! (`cli::read`), because a spreadsheet is a program written by a stranger.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `options`, `limits` | what may be said about reading, and how far it goes |
+//! | `kind`, `container`, `package` | what the file is; its parts, checked before they are believed |
+//! | `xlsx/`, `xlsb/`, `ods/`, `xls/`, `csv/` | a format each: cells, one after another |
+//! | `rows` | cells to rows: header, order, blanks, limits, findings |
+//! | `cell`, `format`, `date`, `header` | the rules of a value, and of a column's name |
+//! | `sheets` | which sheets |
+//! | `sink`, `frame` | where rows go, and how they travel between processes |
+//!
+//! The formats whose files are read cell by cell have their own readers here, on top of the zip
+//! and XML libraries. Calamine, which reads the old .xls for us, was measured and looked into for
+//! the others: it hands out numbers without the digits they were written with and without their
+//! number formats, cannot tell a formula without a result from an empty cell, takes a string index
+//! it cannot parse for the first string, ends a binary sheet silently at a bad row number, and holds
+//! an OpenDocument sheet in memory whole. Each of these is a row that is wrong and looks right.
+
+mod cell;
+mod container;
+mod csv;
+mod date;
+mod format;
+pub mod frame;
+mod header;
+mod kind;
+pub mod limits;
+mod ods;
+pub mod options;
+mod package;
+mod rows;
+mod sheets;
+pub mod sink;
+mod xls;
+mod xlsb;
+mod xlsx;
+mod xml;
+
+use std::fs::File;
+use std::path::Path;
+
+pub use frame::{Frame, RowsFrame};
+pub use limits::ReadLimits;
+pub use options::{CsvOptions, HeaderRow, ReadOptions, SheetChoice};
+pub use sink::{SheetHead, Sink, Stop, Totals};
+
+use container::Container;
+use kind::{Inner, Outer};
+
+/// Reads a file and hands its rows to the sink, one after another, in the order of the sheet.
+/// Memory does not grow with the number of rows (an `.xls` is held in memory whole).
+///
+/// # Errors
+/// [`Stop::Problem`] if the file is refused or something in it is wrong; what the sink was given
+/// before that stays given. [`Stop::Closed`] if the sink takes no more.
+pub fn read(
+    path: &Path,
+    options: &ReadOptions,
+    limits: &ReadLimits,
+    sink: &mut dyn Sink,
+) -> Result<Totals, Stop> {
+    let mut file = File::open(path)
+        .map_err(|error| limits::unreadable(format!("the file cannot be opened: {error}")))?;
+    match kind::outer(&mut file)? {
+        Outer::Text => csv::read(file, options, limits, sink),
+        Outer::Compound => xls::read(file, options, limits, sink),
+        Outer::Zip => {
+            let mut container = Container::open_file(file, limits)?;
+            match kind::inner(&mut container)? {
+                Inner::Xlsx(part) => xlsx::read(&mut container, &part, options, limits, sink),
+                Inner::Xlsb(part) => xlsb::read(&mut container, &part, options, limits, sink),
+                Inner::Ods => ods::read(&mut container, options, limits, sink),
+            }
+        }
+    }
+}
