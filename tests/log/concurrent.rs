@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rowmill::store::Store;
 
-use crate::support::TestDatabase;
 use crate::mill::{Mill, Size};
 use crate::sequences::{runtime, seed, setting};
+use crate::support::TestDatabase;
 
 /// What the concurrent tests do on PostgreSQL.
 pub(crate) fn on_postgres() -> Size {

@@ -6,8 +6,8 @@
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use rowmill::store::{Store, log::Log};
 
-use crate::support::TestDatabase;
 use crate::operations::{Operation, operations};
+use crate::support::TestDatabase;
 use crate::violation::{Checked, Violation};
 use crate::world::World;
 
@@ -66,9 +66,9 @@ impl Bench {
 
 fn run(database: TestDatabase, runtime: &tokio::runtime::Runtime, cases: u64) {
     let cases = setting("ROWMILL_TEST_CASES", || cases);
-    let bench = std::cell::RefCell::new(runtime.block_on(Bench::new(database)));
+    let bench = tokio::sync::Mutex::new(runtime.block_on(Bench::new(database)));
     let done = runner(cases, seed()).run(&operations(), |operations| {
-        let case = async { bench.borrow_mut().case(&operations, |log| log).await };
+        let case = async { bench.lock().await.case(&operations, |log| log).await };
         runtime.block_on(case).map_err(|Violation(what)| TestCaseError::fail(what))
     });
     if let Err(error) = done {

@@ -16,9 +16,9 @@ use rowmill::store::log::{
 use rowmill::store::{Clock, Store};
 use uuid::Uuid;
 
-use crate::support::TestDatabase;
 use crate::model::{Content, DEADLINE, Model, Queue, Spot, TICK};
 use crate::operations::{Ending, Fault, Operation, Pattern, QUEUES, ROUTED};
+use crate::support::TestDatabase;
 use crate::tables::{Place, Places, Tables};
 use crate::violation::{Checked, Violation, check, check_eq};
 

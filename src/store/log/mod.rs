@@ -19,6 +19,7 @@ mod rows;
 mod sqlite;
 mod types;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -56,7 +57,7 @@ macro_rules! both {
 #[allow(clippy::missing_errors_doc)] // said once, above
 impl Log {
     pub(super) fn postgres(pool: sqlx::PgPool, clock: Clock) -> Self {
-        let sql = PostgresStatements::default();
+        let sql = Arc::new(PostgresStatements::default());
         Self(Dialect::Postgres(postgres::PostgresLog { pool, clock, sql }))
     }
 
@@ -77,7 +78,7 @@ impl Log {
         change: impl FnOnce(&mut PostgresStatements),
     ) -> Self {
         if let Dialect::Postgres(log) = &mut self.0 {
-            change(&mut log.sql);
+            change(Arc::make_mut(&mut log.sql));
         }
         self
     }

@@ -6,6 +6,7 @@ mod rows;
 mod settle;
 pub(super) mod sql;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -21,7 +22,7 @@ use crate::store::clock::duration;
 pub(super) struct PostgresLog {
     pub(super) pool: PgPool,
     pub(super) clock: Clock,
-    pub(super) sql: sql::Statements,
+    pub(super) sql: Arc<sql::Statements>,
 }
 
 impl PostgresLog {

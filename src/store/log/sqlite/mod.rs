@@ -21,6 +21,12 @@ use crate::domain::Depth;
 use crate::store::Clock;
 use crate::store::clock::duration;
 
+/// A segment: queue, first id, size, next, taken, upload.
+type Waiting = (i32, i64, i32, i32, Option<String>, Option<i64>);
+
+/// A lease: receipt, first id, size, ids, settled positions.
+type Holding = (String, i64, i32, Option<String>, Option<String>);
+
 /// The log on SQLite.
 #[derive(Debug, Clone)]
 pub(super) struct SqliteLog {
@@ -128,12 +134,11 @@ impl SqliteLog {
         let select = format!(
             "select queue_id, first_id, size, next, taken, upload_id from segment {condition}"
         );
-        let segments: Vec<(i32, i64, i32, i32, Option<String>, Option<i64>)> =
-            sqlx::query_as(sqlx::AssertSqlSafe(select))
-                .bind(parameter)
-                .bind(most)
-                .fetch_all(&mut **tx)
-                .await?;
+        let segments: Vec<Waiting> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(parameter)
+            .bind(most)
+            .fetch_all(&mut **tx)
+            .await?;
         let mut total = 0;
         for (queue, base, size, next, taken, upload) in segments {
             let (first, last, ids) = match from_json::<Vec<i64>>(taken.as_deref())? {
@@ -216,7 +221,7 @@ impl SqliteLog {
         queue: QueueId,
         message: i64,
     ) -> Result<Option<(Uuid, u16)>, LogError> {
-        let rows: Vec<(String, i64, i32, Option<String>, Option<String>)> = sqlx::query_as(
+        let rows: Vec<Holding> = sqlx::query_as(
             "select id, first_id, n, ids, settled from lease \
              where queue_id=? and first_id<=? and first_id>?-?",
         )
