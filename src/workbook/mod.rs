@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | `options`, `limits` | what may be said about reading, and how far it goes |
 //! | `kind`, `container`, `package` | what the file is; its parts, checked before they are believed |
-//! | `xlsx/`, `xlsb/`, `ods/`, `xls/`, `csv/` | a format each: cells, one after another |
+//! | `xlsx/`, `xlsb`, `ods/`, `xls/`, `csv/` | a format each: cells, one after another |
 //! | `rows` | cells to rows: header, order, blanks, limits, findings |
 //! | `cell`, `format`, `date`, `header` | the rules of a value, and of a column's name |
 //! | `sheets` | which sheets |
