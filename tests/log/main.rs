@@ -5,6 +5,7 @@
 //!   where the model has it.
 //! * [`concurrent`]: many publishers, consumers and sweepers at once, by the real clock, with the
 //!   one-place invariant looked at all the while and every outcome compared at the end.
+//! * [`crash`]: the same while the server is killed with -9 and started again.
 //! * [`mutants`]: the log with one statement broken, to show that the two above would notice.
 
 #![allow(
@@ -15,7 +16,12 @@
     reason = "a test fails by panicking, and says its seed"
 )]
 
+mod concurrent;
+mod crash;
+mod ledger;
+mod mill;
 mod model;
+mod mutants;
 mod operations;
 mod sequences;
 #[path = "../support/mod.rs"]

@@ -209,8 +209,8 @@ impl<'a> World<'a> {
             }
             Operation::Redrive { last, limit } => self.redrive(*last, u32::from(*limit)).await,
             Operation::Reroute => {
-                let name = self.store.control.routes(self.topic).await?.queues[0].name.clone();
-                let queue = &self.model.queues[&self.queues[0]];
+                let route = self.store.control.routes(self.topic).await?.queues.remove(0);
+                let queue = &self.model.queues[&route.queue.0];
                 let new = NewQueue {
                     topic: Some(self.topic),
                     dead_queue: queue.dead_queue.map(QueueId),
@@ -221,7 +221,9 @@ impl<'a> World<'a> {
                         factor: 2.0,
                         most: millis(self.model.backoff.1),
                     },
-                    ..NewQueue::new(name)
+                    delay: route.delay,
+                    retention: route.retention,
+                    ..NewQueue::new(route.name)
                 };
                 self.store.control.ensure_queue(&new).await?;
                 self.routes += 1;

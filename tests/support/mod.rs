@@ -21,7 +21,7 @@ pub(crate) struct TestDatabase {
 
 enum Home {
     File(#[allow(dead_code, reason = "removes the directory when it is dropped")] TempDir),
-    Server { server: PgConnectOptions, name: String },
+    Server { server: Box<PgConnectOptions>, name: String },
 }
 
 impl TestDatabase {
@@ -47,7 +47,7 @@ impl TestDatabase {
         let name = format!("rowmill_test_{}", uuid::Uuid::new_v4().simple());
         run(&server, &format!("create database {name}")).await;
         let url = server.clone().database(&name).to_url_lossy().to_string();
-        Self { url, home: Home::Server { server, name } }
+        Self { url, home: Home::Server { server: Box::new(server), name } }
     }
 
     /// Where it is, for a process of its own.
@@ -57,8 +57,12 @@ impl TestDatabase {
 
     /// Opens it with the tables of today, for `connections` at once.
     pub(crate) async fn open(&self, connections: u32) -> Store {
-        let options = StoreOptions { connections, wait: Duration::from_secs(60) };
-        let store = Store::open(&self.url, &options).await.unwrap();
+        self.open_by(&StoreOptions { connections, wait: Duration::from_secs(60) }).await
+    }
+
+    /// Opens it with the tables of today.
+    pub(crate) async fn open_by(&self, options: &StoreOptions) -> Store {
+        let store = Store::open(&self.url, options).await.unwrap();
         store.migrate().await.unwrap();
         store
     }

@@ -19,6 +19,7 @@ mod rows;
 mod sqlite;
 mod types;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -56,7 +57,7 @@ macro_rules! both {
 #[allow(clippy::missing_errors_doc)] // said once, above
 impl Log {
     pub(super) fn postgres(pool: sqlx::PgPool, clock: Clock) -> Self {
-        let sql = PostgresStatements::default();
+        let sql = Arc::new(PostgresStatements::default());
         Self(Dialect::Postgres(postgres::PostgresLog { pool, clock, sql }))
     }
 
@@ -77,7 +78,7 @@ impl Log {
         change: impl FnOnce(&mut PostgresStatements),
     ) -> Self {
         if let Dialect::Postgres(log) = &mut self.0 {
-            change(&mut log.sql);
+            change(Arc::make_mut(&mut log.sql));
         }
         self
     }
@@ -104,7 +105,8 @@ impl Log {
         both!(self, log => log.release(fence, totals).await)
     }
 
-    /// Takes back all that an upload published so far, and records why (`problem`, as JSON).
+    /// Takes back all that an upload published so far, and records why (`problem`, as JSON). Only
+    /// for an upload that was held: what was not may be in consumers' hands by now.
     ///
     /// # Errors
     /// [`LogError::LeaseLost`] when the upload is no longer this publisher's.
@@ -119,7 +121,7 @@ impl Log {
     }
 
     /// Settles positions of leases, in one transaction; answers in the order asked. `dice` draws
-    /// the jitter of back-offs, in 0..1. A receipt may be named once in a call.
+    /// the jitter of back-offs, in 0..1.
     pub async fn settle(
         &self,
         settlements: &[(Uuid, Vec<Settlement>)],
@@ -147,7 +149,8 @@ impl Log {
         both!(self, log => log.reclaim(queue).await)
     }
 
-    /// Ends messages of up to `segments` segments that waited longer than their retention.
+    /// Ends messages of up to `segments` segments that waited longer than their retention, which
+    /// begins when they are let go.
     pub async fn expire(&self, segments: u32) -> Result<u64, LogError> {
         both!(self, log => log.expire(i64::from(segments)).await)
     }

@@ -5,7 +5,7 @@
 //! under the invariant that a message is in exactly one place; the databases only lock the leases
 //! and write the [`Plan`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::{Settled, Settlement, Verdict};
 use crate::store::clock::millis;
@@ -57,8 +57,8 @@ pub(super) struct RedeliveryRow {
 pub(super) struct Plan {
     /// Leases of which nothing is left.
     pub(super) gone: Vec<uuid::Uuid>,
-    /// Leases partly settled: which, their settled positions, how many are left.
-    pub(super) part: Vec<(uuid::Uuid, String, i32)>,
+    /// Leases partly settled: their settled positions, how many are left.
+    pub(super) part: BTreeMap<uuid::Uuid, (String, i32)>,
     pub(super) outcomes: Vec<OutcomeRow>,
     pub(super) redeliveries: Vec<RedeliveryRow>,
     /// The database's time when the leases were locked.
@@ -71,17 +71,18 @@ impl Plan {
     }
 
     /// Adds what was asked of each lease, in the order asked; a lease that was not there to be
-    /// locked has been swept or settled, and everything asked of it is stale.
+    /// locked has been swept or settled, and everything asked of it is stale. A lease may be named
+    /// more than once, as when several small settles are joined: each finds what the one before left.
     pub(super) fn settle_all(
         &mut self,
-        leases: &[LeaseRow],
+        leases: Vec<LeaseRow>,
         asked: &[(uuid::Uuid, Vec<Settlement>)],
         dice: &mut dyn FnMut() -> f64,
     ) -> Vec<Settled> {
-        let by_id: HashMap<_, _> = leases.iter().map(|lease| (lease.id, lease)).collect();
+        let mut by_id: HashMap<_, _> = leases.into_iter().map(|lease| (lease.id, lease)).collect();
         asked
             .iter()
-            .map(|(receipt, settlements)| match by_id.get(receipt) {
+            .map(|(receipt, settlements)| match by_id.get_mut(receipt) {
                 Some(lease) => self.settle(lease, settlements, dice),
                 None => Settled {
                     stale: settlements.iter().map(|settlement| settlement.position).collect(),
@@ -92,9 +93,9 @@ impl Plan {
     }
 
     /// Adds the end of some positions of a lease. `dice` is thrown once for each back-off, in 0..1.
-    pub(super) fn settle(
+    fn settle(
         &mut self,
-        lease: &LeaseRow,
+        lease: &mut LeaseRow,
         settlements: &[Settlement],
         dice: &mut dyn FnMut() -> f64,
     ) -> Settled {
@@ -115,16 +116,16 @@ impl Plan {
     }
 
     /// Adds the end of everything that a lease still holds: its deadline passed.
-    pub(super) fn lapse(&mut self, lease: &LeaseRow) -> Settled {
+    pub(super) fn lapse(&mut self, lease: &mut LeaseRow) -> Settled {
         self.end_all(lease, Ending::Lapsed)
     }
 
     /// Hands back everything that a lease still holds, without holding it against the messages.
-    pub(super) fn reclaim(&mut self, lease: &LeaseRow) -> Settled {
+    pub(super) fn reclaim(&mut self, lease: &mut LeaseRow) -> Settled {
         self.end_all(lease, Ending::Verdict(&Verdict::Release))
     }
 
-    fn end_all(&mut self, lease: &LeaseRow, ending: Ending<'_>) -> Settled {
+    fn end_all(&mut self, lease: &mut LeaseRow, ending: Ending<'_>) -> Settled {
         let endings: Vec<_> =
             (0..lease.n).map(|position| (!lease.is_settled(position)).then_some(ending)).collect();
         let mut settled = Settled::default();
@@ -135,11 +136,14 @@ impl Plan {
 
     fn end(
         &mut self,
-        lease: &LeaseRow,
+        lease: &mut LeaseRow,
         endings: &[Option<Ending<'_>>],
         settled: &mut Settled,
         dice: &mut dyn FnMut() -> f64,
     ) {
+        if endings.iter().all(Option::is_none) {
+            return;
+        }
         self.now_ms = self.now_ms.max(lease.now_ms);
         let mut done = vec![];
         for (position, ending) in endings.iter().enumerate() {
@@ -160,10 +164,12 @@ impl Plan {
             .collect();
         let left = bits.bytes().filter(|bit| *bit == b'0').count();
         if left == 0 {
+            self.part.remove(&lease.id);
             self.gone.push(lease.id);
-        } else if endings.iter().any(Option::is_some) {
-            self.part.push((lease.id, bits, i32::try_from(left).unwrap_or(i32::MAX)));
+        } else {
+            self.part.insert(lease.id, (bits.clone(), i32::try_from(left).unwrap_or(i32::MAX)));
         }
+        lease.settled = Some(bits);
     }
 
     /// A position that was not acked: it comes again, or it is dead.

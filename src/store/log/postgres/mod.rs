@@ -6,6 +6,7 @@ mod rows;
 mod settle;
 pub(super) mod sql;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -21,7 +22,7 @@ use crate::store::clock::duration;
 pub(super) struct PostgresLog {
     pub(super) pool: PgPool,
     pub(super) clock: Clock,
-    pub(super) sql: sql::Statements,
+    pub(super) sql: Arc<sql::Statements>,
 }
 
 impl PostgresLog {
@@ -135,11 +136,14 @@ impl PostgresLog {
         sqlx::query(
             "with base as materialized (select queue_id, min(turn) as turn from segment \
                where not held and queue_id=any(array(select distinct queue_id from segment where upload_id=$1 and held)) \
-               group by queue_id) \
+               group by queue_id), \
+             clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now), \
+             l as materialized (select queue_id, first_id, greatest(0,(select now from clock)-created_at) as passed from segment \
+               where upload_id=$1 and held order by queue_id, first_id for update) \
              update segment s set held=false, \
                turn=s.turn+coalesce((select b.turn from base b where b.queue_id=s.queue_id),0), \
-               available_at=greatest(s.available_at, (extract(epoch from clock_timestamp())*1000)::int8+$2::int8+(s.available_at-s.created_at)) \
-             where s.upload_id=$1 and s.held",
+               available_at=s.available_at+l.passed, expires_at=s.expires_at+l.passed \
+             from l where s.queue_id=l.queue_id and s.first_id=l.first_id",
         )
         .bind(fence.upload.0)
         .bind(self.clock.offset_ms())
@@ -167,7 +171,12 @@ impl PostgresLog {
             return Err(LogError::LeaseLost);
         }
         for statement in [
-            "delete from segment where upload_id=$1 and held",
+            "with l as materialized (select queue_id, first_id from segment \
+               where upload_id=$1 and held order by queue_id, first_id for update) \
+             delete from segment s using l where s.queue_id=l.queue_id and s.first_id=l.first_id",
+            // What a purge cancelled.
+            "delete from outcome o using batch b, queue q where b.upload_id=$1 \
+             and o.queue_id=q.id and o.first_id>=b.first_id and o.first_id<b.first_id+b.n",
             "delete from message m using batch b \
              where b.upload_id=$1 and m.id>=b.first_id and m.id<b.first_id+b.n",
             "delete from finding where upload_id=$1",

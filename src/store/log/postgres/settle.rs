@@ -32,7 +32,7 @@ impl PostgresLog {
             .await?;
         let leases = rows.iter().map(lease_row).collect::<Result<Vec<_>, _>>()?;
         let mut plan = Plan::default();
-        let settled = plan.settle_all(&leases, asked, dice);
+        let settled = plan.settle_all(leases, asked, dice);
         self.write_plan(&mut tx, &plan).await?;
         tx.commit().await?;
         Ok(settled)
@@ -98,12 +98,12 @@ impl PostgresLog {
         &self,
         mut tx: sqlx::PgTransaction<'_>,
         rows: &[PgRow],
-        end: impl Fn(&mut Plan, &LeaseRow) -> Settled,
+        end: impl Fn(&mut Plan, &mut LeaseRow) -> Settled,
     ) -> Result<Vec<Settled>, LogError> {
         let mut plan = Plan::default();
         let mut settled = vec![];
         for row in rows {
-            settled.push(end(&mut plan, &lease_row(row)?));
+            settled.push(end(&mut plan, &mut lease_row(row)?));
         }
         self.write_plan(&mut tx, &plan).await?;
         tx.commit().await?;
@@ -126,9 +126,9 @@ impl PostgresLog {
         }
         sqlx::query(self.sql.write_plan.clone())
             .bind(&plan.gone)
-            .bind(column!(plan.part, row => row.0))
-            .bind(column!(plan.part, row => row.1.as_str()))
-            .bind(column!(plan.part, row => row.2))
+            .bind(column!(plan.part, row => *row.0))
+            .bind(column!(plan.part, row => row.1.0.as_str()))
+            .bind(column!(plan.part, row => row.1.1))
             .bind(plan.now_ms)
             .bind(column!(ended, row => row.queue.0))
             .bind(column!(ended, row => row.first_id))

@@ -125,8 +125,7 @@ r as materialized (
   for update skip locked),
 rd as (delete from redelivery d where d.queue_id=$1 and d.message_id=any(array(select message_id from r))),
 rl as (insert into lease(id,queue_id,upload_id,first_id,n,ids,attempts,unsettled,expires_at)
-  select gen_random_uuid(), $1, case when count(distinct upload_id)=1 and count(upload_id)=count(*) then min(upload_id) end,
-    min(message_id), count(*), array_agg(message_id order by message_id),
+  select gen_random_uuid(), $1, upload_id, min(message_id), count(*), array_agg(message_id order by message_id),
     array_agg(attempts+1 order by message_id), count(*), (select now from clock)+(select deadline_ms from q)
   from r group by message_id/1000, upload_id, case when attempts+1>=(select max_deliveries from q) then message_id end
   returning id, upload_id, n, ids, attempts),
@@ -159,11 +158,14 @@ from (select id, upload_id, n, ids, attempts from rl union all select id, upload
 cross join lateral unnest(l.ids) with ordinality u(mid,pos) join message m on m.id=u.mid";
 
 /// Without SKIP LOCKED: whether a receive that found nothing was right.
+/// Segments past their retention are left out as there: they come due for nobody.
 const NEXT_DUE: &str = "
+with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now)
 select least(
-  (select min(available_at) from segment where queue_id=$1 and not held),
+  (select min(available_at) from segment where queue_id=$1 and not held
+    and (expires_at is null or expires_at>(select now from clock))),
   (select available_at from redelivery where queue_id=$1 order by available_at limit 1))
-  - ((extract(epoch from clock_timestamp())*1000)::int8+$2::int8)";
+  - (select now from clock)";
 
 const SETTLE_WHOLE: &str = "
 with l as (delete from lease where id=$1 and settled is null and n=$2 returning *)
@@ -203,26 +205,32 @@ ended as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,mask,id
 insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error)
 select * from unnest($16::int[],$17::int8[],$18::int8[],$19::smallint[],$20::int8[],$21::text[])";
 
+/// Leases are locked in the order of their ids, as by those who settle.
 const EXTEND: &str = "
+with x as materialized (select id from lease where id=any($2::uuid[]) order by id for update)
 update lease l set expires_at=(extract(epoch from clock_timestamp())*1000)::int8+$1::int8+q.deadline_ms
-from queue q where q.id=l.queue_id and l.id=any($2::uuid[]) returning l.id, q.deadline_ms";
+from x, queue q where l.id=x.id and q.id=l.queue_id returning l.id, q.deadline_ms";
 
-/// Segments are taken away whole and become one outcome each; redeliveries one each.
+/// Segments are taken away whole and become one outcome each; redeliveries one each. Both are
+/// locked in the order of their ids: two purges, or a purge and the release of an upload, would
+/// otherwise wait for each other.
 const PURGE: &str = "
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now),
-s as (delete from segment where queue_id=$1 returning *),
-r as (delete from redelivery where queue_id=$1 returning *),
-o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,settled_at)
+ls as materialized (select first_id from segment where queue_id=$1 order by first_id for update),
+lr as materialized (select message_id from redelivery where queue_id=$1 order by message_id for update),
+s as (delete from segment g using ls where g.queue_id=$1 and g.first_id=ls.first_id returning g.*),
+r as (delete from redelivery g using lr where g.queue_id=$1 and g.message_id=lr.message_id returning g.*),
+o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,attempts,settled_at)
   select $1, first_id+coalesce(taken[next+1],next), first_id+coalesce(taken[size],size-1), upload_id, 4, size-next,
-    (select array_agg(first_id+x order by x) from unnest(taken[next+1:size]) x), (select now from clock) from s
+    (select array_agg(first_id+x order by x) from unnest(taken[next+1:size]) x), null, (select now from clock) from s
   union all
-  select $1, message_id, message_id, upload_id, 4, 1, null, (select now from clock) from r)
+  select $1, message_id, message_id, upload_id, 4, 1, null, array[attempts], (select now from clock) from r)
 select coalesce((select sum(size-next) from s),0)::int8+(select count(*) from r)";
 
 const EXPIRE: &str = "
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$1::int8 as now),
 x as materialized (select queue_id, first_id from segment
-  where expires_at<=(select now from clock) limit $2 for update skip locked),
+  where expires_at<=(select now from clock) and not held limit $2 for update skip locked),
 s as (delete from segment g using x where g.queue_id=x.queue_id and g.first_id=x.first_id returning g.*),
 o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,settled_at)
   select queue_id, first_id+coalesce(taken[next+1],next), first_id+coalesce(taken[size],size-1), upload_id, 3, size-next,

@@ -21,6 +21,12 @@ use crate::domain::Depth;
 use crate::store::Clock;
 use crate::store::clock::duration;
 
+/// A segment: queue, first id, size, next, taken, upload.
+type Waiting = (i32, i64, i32, i32, Option<String>, Option<i64>);
+
+/// A lease: receipt, first id, size, ids, settled positions.
+type Holding = (String, i64, i32, Option<String>, Option<String>);
+
 /// The log on SQLite.
 #[derive(Debug, Clone)]
 pub(super) struct SqliteLog {
@@ -80,8 +86,9 @@ impl SqliteLog {
             )
             .await?;
         n += sqlx::query(
-            "insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,settled_at) \
-             select queue_id, message_id, message_id, upload_id, ?2, 1, ?3 from redelivery where queue_id=?1",
+            "insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,attempts,settled_at) \
+             select queue_id, message_id, message_id, upload_id, ?2, 1, json_array(attempts), ?3 \
+             from redelivery where queue_id=?1",
         )
         .bind(queue.0)
         .bind(OutcomeKind::Cancelled.number())
@@ -103,7 +110,7 @@ impl SqliteLog {
         let n = self
             .end_segments(
                 &mut tx,
-                "where expires_at<=?1 limit ?2",
+                "where expires_at<=?1 and held=0 limit ?2",
                 now,
                 segments,
                 now,
@@ -127,12 +134,11 @@ impl SqliteLog {
         let select = format!(
             "select queue_id, first_id, size, next, taken, upload_id from segment {condition}"
         );
-        let segments: Vec<(i32, i64, i32, i32, Option<String>, Option<i64>)> =
-            sqlx::query_as(sqlx::AssertSqlSafe(select))
-                .bind(parameter)
-                .bind(most)
-                .fetch_all(&mut **tx)
-                .await?;
+        let segments: Vec<Waiting> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(parameter)
+            .bind(most)
+            .fetch_all(&mut **tx)
+            .await?;
         let mut total = 0;
         for (queue, base, size, next, taken, upload) in segments {
             let (first, last, ids) = match from_json::<Vec<i64>>(taken.as_deref())? {
@@ -215,7 +221,7 @@ impl SqliteLog {
         queue: QueueId,
         message: i64,
     ) -> Result<Option<(Uuid, u16)>, LogError> {
-        let rows: Vec<(String, i64, i32, Option<String>, Option<String>)> = sqlx::query_as(
+        let rows: Vec<Holding> = sqlx::query_as(
             "select id, first_id, n, ids, settled from lease \
              where queue_id=? and first_id<=? and first_id>?-?",
         )
@@ -313,7 +319,8 @@ impl SqliteLog {
             .await?;
         }
         sqlx::query(
-            "update segment set held=0, available_at=max(available_at, ?2+(available_at-created_at)) \
+            "update segment set held=0, available_at=available_at+max(0, ?2-created_at), \
+               expires_at=expires_at+max(0, ?2-created_at) \
              where upload_id=?1 and held=1",
         )
         .bind(fence.upload.0)
@@ -346,11 +353,14 @@ impl SqliteLog {
                 .fetch_all(&mut *tx)
                 .await?;
         for (first, past) in batches {
-            sqlx::query("delete from message where id>=? and id<?")
-                .bind(first)
-                .bind(past)
-                .execute(&mut *tx)
-                .await?;
+            for statement in [
+                "delete from message where id>=? and id<?",
+                // What a purge cancelled.
+                "delete from outcome where queue_id in (select id from queue) \
+                   and first_id>=? and first_id<?",
+            ] {
+                sqlx::query(statement).bind(first).bind(past).execute(&mut *tx).await?;
+            }
         }
         for statement in [
             "delete from segment where upload_id=? and held=1",

@@ -246,10 +246,12 @@ async fn read(
 /// Milliseconds until the next thing that waits comes due.
 async fn next_due(tx: &mut SqliteTransaction<'_>, terms: &Terms) -> Result<Option<i64>, LogError> {
     let (segment, redelivery): (Option<i64>, Option<i64>) = sqlx::query_as(
-        "select (select min(available_at) from segment where queue_id=?1 and held=0), \
+        "select (select min(available_at) from segment where queue_id=?1 and held=0 \
+             and (expires_at is null or expires_at>?2)), \
            (select available_at from redelivery where queue_id=?1 order by available_at limit 1)",
     )
     .bind(terms.queue.0)
+    .bind(terms.now)
     .fetch_one(&mut **tx)
     .await?;
     Ok([segment, redelivery].into_iter().flatten().min().map(|at| at - terms.now))

@@ -41,7 +41,7 @@ impl SqliteLog {
             }
         }
         let mut plan = Plan::default();
-        let settled = plan.settle_all(&leases, asked, dice);
+        let settled = plan.settle_all(leases, asked, dice);
         write_plan(&mut tx, &plan).await?;
         tx.commit().await?;
         Ok(settled)
@@ -73,12 +73,12 @@ async fn end_leases(
     mut tx: SqliteTransaction<'_>,
     rows: &[SqliteRow],
     now: i64,
-    end: impl Fn(&mut Plan, &LeaseRow) -> Settled,
+    end: impl Fn(&mut Plan, &mut LeaseRow) -> Settled,
 ) -> Result<Vec<Settled>, LogError> {
     let mut plan = Plan::default();
     let mut settled = vec![];
     for row in rows {
-        settled.push(end(&mut plan, &lease_row(row, now)?));
+        settled.push(end(&mut plan, &mut lease_row(row, now)?));
     }
     write_plan(&mut tx, &plan).await?;
     tx.commit().await?;
@@ -92,7 +92,7 @@ async fn write_plan(tx: &mut SqliteTransaction<'_>, plan: &Plan) -> Result<(), L
             .execute(&mut **tx)
             .await?;
     }
-    for (receipt, settled, unsettled) in &plan.part {
+    for (receipt, (settled, unsettled)) in &plan.part {
         sqlx::query("update lease set settled=?, unsettled=? where id=?")
             .bind(settled)
             .bind(unsettled)

@@ -1,0 +1,72 @@
+//! PostgreSQL is killed with -9 in the middle of everything, and started again: nothing that was
+//! answered with success is lost, and every message is in one place.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use rowmill::store::StoreOptions;
+
+use crate::concurrent::on_postgres;
+use crate::mill::{Mill, Size};
+use crate::sequences::{runtime, seed};
+use crate::support::TestDatabase;
+
+/// A server of this test's own, which no other test misses.
+struct Server(PathBuf);
+
+impl Server {
+    fn start() -> (Self, String) {
+        let name = format!("crash-{}", std::process::id());
+        let server = Self(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name));
+        let url = server.run("start");
+        (server, url)
+    }
+
+    /// Has `tests/postgres` do something to it.
+    fn run(&self, command: &str) -> String {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postgres");
+        let output = Command::new(script).arg(command).arg(&self.0).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "tests/postgres {command}: {error}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.run("remove");
+    }
+}
+
+#[test]
+fn nothing_acked_is_lost_when_the_server_is_killed() {
+    let (server, url) = Server::start();
+    let runtime = runtime();
+    let done = runtime.block_on(async {
+        let database = TestDatabase::on_server(&url).await;
+        // A pool that waits long for a server that is away also tries it rarely.
+        let options = StoreOptions { connections: 18, wait: Duration::from_secs(1) };
+        let store = database.open_by(&options).await;
+        let log = store.log.clone();
+        let size = Size { publishing: Duration::from_secs(8), failing: true, ..on_postgres() };
+        let mill = tokio::spawn(Mill::new(store, log, size).await?.run(seed()));
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(1200..2200))).await;
+            tokio::task::block_in_place(|| {
+                server.run("crash");
+                assert_eq!(server.run("start"), url, "it came back elsewhere");
+            });
+        }
+        let outcomes = mill.await.unwrap();
+        drop(database);
+        outcomes
+    });
+    match done {
+        Ok(outcomes) => {
+            eprintln!("{outcomes} outcomes as they should be");
+            assert!(outcomes > 500, "that was not the middle of anything");
+        }
+        Err(violation) => panic!("{violation}"),
+    }
+}
