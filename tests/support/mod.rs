@@ -4,6 +4,7 @@
 //! so that tests run side by side and none depends on what another left.
 
 #![allow(dead_code, reason = "each test that uses this file uses a part of it")]
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::str::FromStr;
 use std::time::Duration;
