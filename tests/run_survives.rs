@@ -99,7 +99,9 @@ async fn survives(scene: &Scene, rows: u32, kills: usize) {
     let mut random = fastrand::Rng::with_seed(seed);
     // For each kill: how long the witness was, and whose outcomes were recorded.
     let mut before: Vec<(usize, HashSet<u32>)> = vec![];
-    while before.len() < kills {
+    // On a slow machine the first kills may all come before the first outcome: then a few more.
+    while before.len() < kills || before.last().is_some_and(|(_, ended)| ended.is_empty()) {
+        assert!(before.len() < 4 * kills, "no kill came after an outcome: no proof");
         let mut child = scene.start();
         tokio::time::sleep(Duration::from_millis(random.u64(20..1_500))).await;
         assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
@@ -113,7 +115,6 @@ async fn survives(scene: &Scene, rows: u32, kills: usize) {
     let recorded_at_kills: Vec<usize> = before.iter().map(|(_, ended)| ended.len()).collect();
     eprintln!("recorded at the kills: {recorded_at_kills:?}");
     assert!(recorded_at_kills.windows(2).all(|pair| pair[0] <= pair[1]), "an outcome was lost");
-    assert!(recorded_at_kills.last() > Some(&0), "no kill came after an outcome: no proof");
 
     let output = scene.start().wait_with_output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
