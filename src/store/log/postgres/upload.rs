@@ -1,0 +1,89 @@
+//! The two ends of an upload's ingestion on PostgreSQL: everything is let go, or everything is
+//! taken back.
+
+use super::PostgresLog;
+use crate::store::log::types::{Fence, LogError};
+
+impl PostgresLog {
+    /// Lets an upload's held segments go, all in one step, and records that it is published.
+    /// They take their turn from where the queue is now, so that a new upload neither waits for a
+    /// long one that began before it nor holds it up.
+    pub(in crate::store::log) async fn release(
+        &self,
+        fence: Fence,
+        totals: &str,
+    ) -> Result<(), LogError> {
+        let mut tx = self.pool.begin().await?;
+        let published = sqlx::query(
+            "update upload set state='published', totals=$3, \
+             published_at=(extract(epoch from clock_timestamp())*1000)::int8+$4::int8 \
+             where id=$1 and epoch=$2 and state='ingesting'",
+        )
+        .bind(fence.upload.0)
+        .bind(fence.epoch)
+        .bind(totals)
+        .bind(self.clock.offset_ms())
+        .execute(&mut *tx)
+        .await?;
+        if published.rows_affected() == 0 {
+            return Err(LogError::LeaseLost);
+        }
+        sqlx::query(
+            "with base as materialized (select queue_id, min(turn) as turn from segment \
+               where not held and queue_id=any(array(select distinct queue_id from segment where upload_id=$1 and held)) \
+               group by queue_id), \
+             clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now), \
+             l as materialized (select queue_id, first_id, greatest(0,(select now from clock)-created_at) as passed from segment \
+               where upload_id=$1 and held order by queue_id, first_id for update) \
+             update segment s set held=false, \
+               turn=s.turn+coalesce((select b.turn from base b where b.queue_id=s.queue_id),0), \
+               available_at=s.available_at+l.passed, expires_at=s.expires_at+l.passed \
+             from l where s.queue_id=l.queue_id and s.first_id=l.first_id",
+        )
+        .bind(fence.upload.0)
+        .bind(self.clock.offset_ms())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Takes back everything that a failed upload wrote, and records the fault.
+    pub(in crate::store::log) async fn discard(
+        &self,
+        fence: Fence,
+        problem: &str,
+    ) -> Result<(), LogError> {
+        let mut tx = self.pool.begin().await?;
+        let failed = sqlx::query(
+            "update upload set state='failed', problem=$3, run_key=null, \
+             ended_at=(extract(epoch from clock_timestamp())*1000)::int8+$4::int8 \
+             where id=$1 and epoch=$2 and state='ingesting'",
+        )
+        .bind(fence.upload.0)
+        .bind(fence.epoch)
+        .bind(problem)
+        .bind(self.clock.offset_ms())
+        .execute(&mut *tx)
+        .await?;
+        if failed.rows_affected() == 0 {
+            return Err(LogError::LeaseLost);
+        }
+        for statement in [
+            "with l as materialized (select queue_id, first_id from segment \
+               where upload_id=$1 and held order by queue_id, first_id for update) \
+             delete from segment s using l where s.queue_id=l.queue_id and s.first_id=l.first_id",
+            // What a purge cancelled.
+            "delete from outcome o using batch b, queue q where b.upload_id=$1 \
+             and o.queue_id=q.id and o.first_id>=b.first_id and o.first_id<b.first_id+b.n",
+            "delete from message m using batch b \
+             where b.upload_id=$1 and m.id>=b.first_id and m.id<b.first_id+b.n",
+            "delete from finding where upload_id=$1",
+            "delete from batch where upload_id=$1",
+        ] {
+            sqlx::query(statement).bind(fence.upload.0).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
