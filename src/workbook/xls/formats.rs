@@ -30,6 +30,8 @@ static PLAIN: Format = Format::Plain;
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) codepage: Option<u16>,
+    /// Whether it is of 1997 or later, when all text became UTF-16.
+    pub(super) unicode: bool,
     styles: Vec<Format>,
     /// Style of the cells whose format is not plain, by sheet, row and column.
     cells: HashMap<(usize, u32, u32), u16>,
@@ -104,6 +106,7 @@ pub(super) fn walk(stream: &[u8], limits: &ReadLimits) -> Result<Found, Problem>
     }
     let format = |id| custom.get(&id).cloned().unwrap_or_else(|| Format::builtin(u32::from(id)));
     found.styles = ids.into_iter().map(format).collect();
+    found.unicode = new;
     let mut claimed = 0;
     for (sheet, start) in sheets.into_iter().enumerate() {
         claimed += walk_sheet(sheet, stream.get(start..).unwrap_or_default(), new, &mut found)?;
