@@ -196,6 +196,24 @@ fn a_damaged_container_is_refused_before_anything_is_read() {
 }
 
 #[test]
+fn a_module_of_code_is_no_sheet() {
+    let workbook =
+        WORKBOOK.replace("<sheets>", "<sheets><sheet name=\"Module1\" sheetId=\"9\" r:id=\"\"/>");
+    let with = |workbook: &str| {
+        zipped(&[
+            ("xl/workbook.xml", workbook.as_bytes()),
+            ("xl/_rels/workbook.xml.rels", RELATIONS.as_bytes()),
+            (
+                "xl/worksheets/sheet1.xml",
+                b"<worksheet><sheetData><row><c><v>1</v></c></row><row><c><v>2</v></c></row></sheetData></worksheet>",
+            ),
+        ])
+    };
+    assert_eq!(read(&with(&workbook)).unwrap().0.rows, [(2, "{\"1\":2}".into())]);
+    refused(&with(&workbook.replace("r:id=\"\"", "r:id=\"rId7\"")), "");
+}
+
+#[test]
 fn parts_that_are_there_twice_or_lie_are_refused() {
     let twice = zipped(&[
         ("xl/workbook.xml", WORKBOOK.as_bytes()),

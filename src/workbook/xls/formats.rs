@@ -21,8 +21,8 @@ const PACKED: u16 = 0x027E;
 const FORMAT: u16 = 0x041E;
 const BEGIN: u16 = 0x0809;
 
-/// What a cell costs in calamine's grid, in bytes.
-const CELL_BYTES: u64 = 40;
+/// What a cell costs in calamine's two grids, of values and of formulas, in bytes.
+const CELL_BYTES: u64 = 64;
 
 static PLAIN: Format = Format::Plain;
 
