@@ -21,7 +21,8 @@ pub(crate) enum Epoch {
     Y1904,
 }
 
-/// Appends the serial number as what its format says, without quotes. False, and nothing is
+/// Appends the serial number as what its format says, without quotes; day 0 of the count from
+/// 1900 is no day, what is left of it is a time. False, and nothing is
 /// written, if it is no such thing: negative, beyond the year 9999, or 29 February 1900.
 pub(crate) fn write_serial(out: &mut Vec<u8>, value: f64, format: &Format, epoch: Epoch) -> bool {
     // Beyond this no millisecond is exact; far beyond every date there is.
