@@ -110,8 +110,6 @@ fn what_stands_in_a_cell_is_told_right_or_told_of() {
         ("t=\"e\"", "<v>#SPILL!</v>", "\"#SPILL!\"", true),
         ("t=\"d\"", "<v>2021-02-30</v>", "\"2021-02-30\"", true),
         ("t=\"str\"", "<f>A</f><v>a&amp;b_x000D_&#233;<![CDATA[<]]></v>", "\"a&b\\ré<\"", false),
-        ("", "<f>1/0</f>", "null", true),
-        ("", "<f>A1</f><v></v>", "null", true),
         ("t=\"b\"", "<v>1</v>", "true", false),
         ("t=\"inlineStr\"", "<is><t> x </t></is>", "\" x \"", false),
     ] {
@@ -119,6 +117,22 @@ fn what_stands_in_a_cell_is_told_right_or_told_of() {
         assert_eq!(kept.rows, [(2, format!("{{\"h\":{json}}}"))], "{inside}");
         assert_eq!(totals.warnings > 0, warned, "{inside} {:?}", kept.findings);
         assert!(kept.findings.iter().all(|finding| finding.starts_with("S!A2: ")));
+    }
+}
+
+#[test]
+fn a_formula_without_a_result_is_null_and_told() {
+    for formula in ["<f>1/0</f>", "<f>A1</f><v></v>"] {
+        let (kept, totals) = read(&xlsx(&format!(
+            "<row r=\"2\"><c r=\"A2\">{formula}</c><c r=\"B2\"><v>1</v></c></row>\
+             <row r=\"3\"><c r=\"A3\">{formula}</c></row>"
+        )))
+        .unwrap();
+        assert_eq!(kept.rows, [(2, "{\"h\":null,\"B\":1}".into())]);
+        assert!(kept.findings[0].starts_with("S!A2: "));
+        assert_eq!((totals.rows, totals.warnings), (1, 3));
+        let problem = read(&cell("", formula)).unwrap_err();
+        assert!(problem.detail.contains("formulas without saved results"), "{problem}");
     }
 }
 
@@ -149,6 +163,8 @@ fn rows_and_cells_that_cannot_be_are_refused() {
     }
     let swapped = "<row r=\"2\"><c r=\"B2\"><v>2</v></c><c r=\"A2\"><v>1</v></c></row>";
     assert_eq!(read(&xlsx(swapped)).unwrap().0.rows[0].1, r#"{"h":1,"B":2}"#);
+    let astray = "<row r=\"2\"><c r=\"A4\"><v></v></c></row>".to_owned() + &row("4", "A4");
+    assert_eq!(read(&xlsx(&astray)).unwrap().0.rows[0], (4, r#"{"h":1}"#.into()));
     let untold = "<row><c><v>1</v></c></row><row><c r=\"A9\"><v>2</v></c></row>";
     let rows = read(&xlsx(untold)).unwrap().0.rows;
     assert_eq!(rows.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [2, 9]);
@@ -177,6 +193,24 @@ fn a_damaged_container_is_refused_before_anything_is_read() {
         refused(&bad, "");
     }
     refused(&good[..good.len() - 30], "");
+}
+
+#[test]
+fn a_module_of_code_is_no_sheet() {
+    let workbook =
+        WORKBOOK.replace("<sheets>", "<sheets><sheet name=\"Module1\" sheetId=\"9\" r:id=\"\"/>");
+    let with = |workbook: &str| {
+        zipped(&[
+            ("xl/workbook.xml", workbook.as_bytes()),
+            ("xl/_rels/workbook.xml.rels", RELATIONS.as_bytes()),
+            (
+                "xl/worksheets/sheet1.xml",
+                b"<worksheet><sheetData><row><c><v>1</v></c></row><row><c><v>2</v></c></row></sheetData></worksheet>",
+            ),
+        ])
+    };
+    assert_eq!(read(&with(&workbook)).unwrap().0.rows, [(2, "{\"1\":2}".into())]);
+    refused(&with(&workbook.replace("r:id=\"\"", "r:id=\"rId7\"")), "");
 }
 
 #[test]
@@ -230,6 +264,15 @@ fn opendocument_values_and_repeats() {
         (
             "office:value-type=\"string\"><office:annotation><text:p>no</text:p></office:annotation><text:p>a <text:span>b</text:span><text:s text:c=\"2\"/>c</text:p><text:p>&lt;</text:p></table:table-cell>",
             "\"a b  c\\n<\"",
+        ),
+        // An error says that it is an empty text.
+        (
+            "office:value-type=\"string\" office:string-value=\"\" calcext:value-type=\"error\"><text:p>#DIV/0!</text:p></table:table-cell>",
+            "\"#DIV/0!\"",
+        ),
+        (
+            "office:value-type=\"string\" office:value=\"no\"><text:p>text</text:p></table:table-cell>",
+            "\"text\"",
         ),
     ] {
         assert_eq!(cell(inside), format!("{{\"h\":{json}}}"), "{inside}");

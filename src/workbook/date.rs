@@ -21,7 +21,8 @@ pub(crate) enum Epoch {
     Y1904,
 }
 
-/// Appends the serial number as what its format says, without quotes. False, and nothing is
+/// Appends the serial number as what its format says, without quotes; day 0 of the count from
+/// 1900 is no day, what is left of it is a time. False, and nothing is
 /// written, if it is no such thing: negative, beyond the year 9999, or 29 February 1900.
 pub(crate) fn write_serial(out: &mut Vec<u8>, value: f64, format: &Format, epoch: Epoch) -> bool {
     // Beyond this no millisecond is exact; far beyond every date there is.
@@ -37,14 +38,14 @@ pub(crate) fn write_serial(out: &mut Vec<u8>, value: f64, format: &Format, epoch
     if day < 0 {
         return false;
     }
-    if day == 0 && (*format == Format::Time || (epoch == Epoch::Y1900 && time > 0)) {
+    if day == 0 && (*format == Format::Time || epoch == Epoch::Y1900) {
         write_time(out, time);
         return true;
     }
     // Days of the serial number to days from 1970-01-01.
     let days = match (epoch, day) {
-        (Epoch::Y1900, 0 | 60) => return false,
-        (Epoch::Y1900, 1..60) => day - 25_568,
+        (Epoch::Y1900, 60) => return false,
+        (Epoch::Y1900, ..60) => day - 25_568,
         (Epoch::Y1900, _) => day - 25_569,
         (Epoch::Y1904, _) => day - 24_107,
     };
@@ -234,7 +235,9 @@ mod tests {
         assert_eq!(serial(42_735.0, Format::Date, Y1904), some("2021-01-01"));
         assert_eq!(serial(2_957_003.0, Format::Date, Y1904), some("9999-12-31"));
         assert_eq!(serial(2_957_004.0, Format::Date, Y1904), None);
-        assert_eq!(serial(0.0, Format::Date, Y1900), None);
+        // A day before the first is none: what is left is the time.
+        assert_eq!(serial(0.0, Format::Date, Y1900), some("00:00:00"));
+        assert_eq!(serial(0.5, Format::DateTime, Y1900), some("12:00:00"));
         assert_eq!(serial(-1.0, Format::Date, Y1904), None);
         assert_eq!(serial(1e20, Format::Date, Y1900), None);
         assert_eq!(serial(f64::NAN, Format::Date, Y1900), None);

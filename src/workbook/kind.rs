@@ -16,8 +16,19 @@ pub(crate) enum Outer {
     Zip,
     /// A compound file: an old workbook, or an encrypted new one.
     Compound,
+    /// The records of an old workbook, with nothing around them.
+    Records,
     /// Text.
     Text,
+}
+
+/// Which byte of a number comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ByteOrder {
+    /// The lowest.
+    Little,
+    /// The highest.
+    Big,
 }
 
 /// What a container holds.
@@ -78,6 +89,9 @@ fn outer_of(start: &[u8]) -> Result<Outer, Problem> {
     if start.starts_with(COMPOUND) {
         return Ok(Outer::Compound);
     }
+    if let Some(kind) = records(start) {
+        return kind;
+    }
     let known = OTHERS.iter().find(|(magic, _)| {
         // Two letters alone are too weak a sign: text may begin with them.
         start.starts_with(magic) && (magic.len() > 3 || !looks_like_text(start))
@@ -97,17 +111,39 @@ fn outer_of(start: &[u8]) -> Result<Outer, Problem> {
     Err(wrong("binary data of an unknown kind"))
 }
 
-/// UTF-16 has zeros beside its ASCII characters; other text has no control characters but white
-/// space, and the odd one that old programs left behind.
+/// A workbook of before 1997 that was written without a compound file around it.
+fn records(start: &[u8]) -> Option<Result<Outer, Problem>> {
+    match start {
+        [9, 8, 8 | 16, 0, 0, 5 | 6, 5, 0, ..] => Some(Ok(Outer::Records)),
+        [9, 0 | 2 | 4, 4 | 6 | 8, 0, _, _, 0x10 | 0x20 | 0x40, 0, ..]
+        | [9, 4, 6 | 8, 0, _, _, 0, 1, ..] => {
+            Some(Err(wrong("a workbook of before 1993; save it as .xlsx")))
+        }
+        _ => None,
+    }
+}
+
+/// UTF-16 and UTF-32 have zeros beside their ASCII characters; other text has no control characters
+/// but white space, and the odd one that old programs left behind.
 fn looks_like_text(start: &[u8]) -> bool {
-    if start.starts_with(b"\xFF\xFE") || start.starts_with(b"\xFE\xFF") || utf16(start).is_some() {
+    let marked = start.starts_with(b"\xFF\xFE") || start.starts_with(b"\xFE\xFF");
+    if marked || utf32(start).is_some() || utf16(start).is_some() {
         return true;
     }
-    let odd = start
-        .iter()
-        .filter(|b| **b < b' ' && !matches!(**b, b'\t' | b'\n' | b'\r' | 0x0C | 0x1A | 0x1B))
-        .count();
-    !start.contains(&0) && odd * 100 <= start.len()
+    let odd =
+        start.iter().filter(|b| **b < b' ' && !matches!(**b, b'\t'..=b'\r' | 0x1A | 0x1B)).count();
+    odd <= 3 + start.len() / 100 && odd * 4 <= start.len()
+}
+
+/// The byte order of UTF-32: every character has a zero at its end, and next to it hardly anything.
+pub(crate) fn utf32(start: &[u8]) -> Option<ByteOrder> {
+    let (units, _) = start.as_chunks::<4>();
+    let all = |fits: fn(&[u8; 4]) -> bool| units.len() > 1 && units.iter().all(fits);
+    match () {
+        () if all(|unit| matches!(unit, [_, _, ..=0x10, 0])) => Some(ByteOrder::Little),
+        () if all(|unit| matches!(unit, [0, ..=0x10, _, _])) => Some(ByteOrder::Big),
+        () => None,
+    }
 }
 
 /// The byte order of UTF-16 that does not say so: the high bytes of most characters are zero.
@@ -224,6 +260,10 @@ mod tests {
         assert_eq!(outer_of("é;ü\n".as_bytes()).unwrap(), Outer::Text);
         assert_eq!(outer_of(b"a\0,\0b\0\n\0").unwrap(), Outer::Text);
         assert_eq!(outer_of(b"\0a\0,\0b\0\n").unwrap(), Outer::Text);
+        assert_eq!(outer_of(b"\0\0\xFE\xFF\0\0\0a\0\0\0\n").unwrap(), Outer::Text);
+        assert_eq!(outer_of(b"a\0\0\0,\0\0\0b\0\0\0").unwrap(), Outer::Text);
+        assert_eq!(outer_of(b"a,b\nsome\0,\x0B2\n").unwrap(), Outer::Text);
+        assert_eq!(outer_of(&[9, 8, 8, 0, 0, 5, 5, 0, 1, 2, 3, 4]).unwrap(), Outer::Records);
         assert_eq!(outer_of(b"").unwrap_err().kind, ProblemKind::Empty);
     }
 
@@ -237,6 +277,7 @@ mod tests {
             (b"<?xml version='1.0'?><Workbook xmlns='urn:schemas-microsoft-com:office:spreadsheet'>",
              "2003"),
             (b"[ {\"a\": 1}]", "JSON"),
+            (b"\x09\x04\x06\0\0\0\x10\0", "1993"),
             (b"\x01\x02\x03\x04\0\0", "binary"),
         ] {
             let problem = outer_of(start).unwrap_err();

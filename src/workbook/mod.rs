@@ -67,6 +67,7 @@ pub fn read(
     match kind::outer(&mut file)? {
         Outer::Text => csv::read(file, options, limits, sink),
         Outer::Compound => xls::read(file, options, limits, sink),
+        Outer::Records => xls::read_bare(file, options, limits, sink),
         Outer::Zip => {
             let mut container = Container::open_file(file, limits)?;
             match kind::inner(&mut container)? {

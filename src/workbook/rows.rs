@@ -61,6 +61,10 @@ pub(crate) struct Rows<'a> {
     epoch: Epoch,
     head: Option<Head>,
     row: u32,
+    /// The last row that had cells.
+    filled: u32,
+    /// There were rows of nothing but formulas without results.
+    uncalculated: bool,
     values: Vec<u8>,
     slots: Vec<Slot>,
     in_order: bool,
@@ -87,6 +91,8 @@ impl<'a> Rows<'a> {
             epoch: Epoch::Y1900,
             head: None,
             row: 0,
+            filled: 0,
+            uncalculated: false,
             values: Vec::new(),
             slots: Vec::new(),
             in_order: true,
@@ -122,15 +128,17 @@ impl<'a> Rows<'a> {
         self.epoch = epoch;
         self.head = None;
         self.row = 0;
+        self.filled = 0;
+        self.uncalculated = false;
         self.clear_row();
     }
 
-    /// Begins a row, counted from 1.
+    /// Begins a row, counted from 1. Rows without cells may stand anywhere.
     pub(crate) fn begin_row(&mut self, row: u32) -> Result<(), Stop> {
-        if row <= self.row {
+        if row <= self.filled {
             let detail = format!(
                 "row {row} comes after row {}: rows are repeated or out of order",
-                self.row
+                self.filled
             );
             return Err(unreadable(detail).at(self.at(row, None)).into());
         }
@@ -178,7 +186,14 @@ impl<'a> Rows<'a> {
         if self.slots.is_empty() {
             return Ok(());
         }
+        self.filled = self.row;
         self.tell_notes()?;
+        if self.is_uncalculated() {
+            // There is nothing in it for anybody who does not calculate.
+            self.uncalculated = true;
+            self.clear_row();
+            return Ok(());
+        }
         if !self.in_order {
             self.slots.sort_by_key(|slot| slot.column);
             let twice = self.slots.windows(2).find(|pair| pair[0].column == pair[1].column);
@@ -203,6 +218,7 @@ impl<'a> Rows<'a> {
     pub(crate) fn close_sheet(&mut self) -> Result<SheetEnd, Stop> {
         match (&self.head, self.header_row) {
             (Some(head), _) if head.announced => Ok(SheetEnd::Rows),
+            (Some(_), _) if self.uncalculated => Ok(SheetEnd::Uncalculated),
             (Some(_), _) => Ok(SheetEnd::HeaderOnly),
             (None, HeaderRow::Told(told)) if self.row > 0 => Err(self.no_header(told).into()),
             (None, _) => Ok(SheetEnd::Empty),
@@ -220,6 +236,12 @@ impl<'a> Rows<'a> {
         self.notes.clear();
         self.refused = None;
         self.in_order = true;
+    }
+
+    /// Whether the row has nothing but formulas without results.
+    fn is_uncalculated(&self) -> bool {
+        self.notes.len() == self.slots.len()
+            && self.notes.iter().all(|(_, note)| *note == Note::Uncalculated)
     }
 
     fn no_header(&self, told: RowNumber) -> Problem {
@@ -357,6 +379,8 @@ pub(crate) enum SheetEnd {
     Rows,
     /// It had a header and nothing under it.
     HeaderOnly,
+    /// The same, but for formulas without results.
+    Uncalculated,
     /// It had nothing.
     Empty,
 }
@@ -488,6 +512,34 @@ pub(crate) mod tests {
             let (_, end) = found(&[(1, &[(0, "a")]), (3, &[(0, "1")]), (second, &[(0, "2")])]);
             assert!(problem(end).contains("out of order"));
         }
+    }
+
+    #[test]
+    fn rows_without_cells_may_repeat() {
+        let (kept, end) = found(&[(1, &[]), (1, &[(0, "a")]), (4, &[]), (2, &[(0, "1")])]);
+        assert!(end.is_ok());
+        assert_eq!(kept.rows, [(2, r#"{"a":"1"}"#.into())]);
+    }
+
+    #[test]
+    fn a_row_of_formulas_without_results_is_blank_and_told() {
+        let (mut kept, limits) = (Kept::default(), ReadLimits::default());
+        let mut made = Rows::new(&mut kept, &limits, HeaderRow::Found);
+        made.open_sheet(0, Some("S"), Epoch::Y1900);
+        let rows = [
+            [Value::Text("a"), Value::Text("b")],
+            [Value::Uncalculated, Value::Uncalculated],
+            [Value::Uncalculated, Value::Bool(true)],
+        ];
+        for (row, cells) in (1..).zip(rows) {
+            made.begin_row(row).unwrap();
+            for (column, value) in (0..).zip(cells) {
+                made.cell(column, value).unwrap();
+            }
+            made.end_row().unwrap();
+        }
+        assert_eq!((made.totals().blank_rows, made.totals().warnings), (1, 3));
+        assert_eq!(kept.rows, [(3, r#"{"a":null,"b":true}"#.into())]);
     }
 
     #[test]

@@ -75,6 +75,10 @@ pub(crate) fn read_chosen(
         let name = one.map(|sheet| sheet.name.clone()).filter(|name| !name.is_empty());
         let detail = match (one, last) {
             (Some(_), SheetEnd::HeaderOnly) => "there is a header and no row under it",
+            (Some(_), SheetEnd::Uncalculated) => {
+                "there is a header and no row under it but formulas without saved results; \
+                 open and save the file in a spreadsheet program"
+            }
             (Some(_), _) => "the sheet is empty",
             (None, _) => "no sheet has rows under a header",
         };

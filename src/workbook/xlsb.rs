@@ -88,6 +88,10 @@ fn read_workbook<R: Read + Seek>(
                 let hidden = record.u32(0)? != 0;
                 let (id, next) = record.text(8)?;
                 let (name, _) = record.text(next)?;
+                if id.is_empty() {
+                    // A module of code.
+                    continue;
+                }
                 let relation = workbook.relations.iter().find(|relation| relation.id == id);
                 let relation = relation.ok_or_else(|| {
                     unreadable(format!("the workbook lists `{name}` and has no part for it"))

@@ -7,9 +7,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8};
 
-use super::super::kind;
+use super::super::kind::{self, ByteOrder};
 use super::super::limits::unreadable;
 use super::super::options::CsvOptions;
+use super::wide::Wide;
 use crate::domain::Problem;
 
 const PIECE: usize = 64 << 10;
@@ -19,6 +20,8 @@ const GUESS_BYTES: u64 = 4 << 20;
 /// A file's text, piece by piece.
 pub(super) struct Decoded {
     file: File,
+    /// For UTF-32, which becomes UTF-8 before it is decoded.
+    wide: Option<Wide>,
     encoding: &'static Encoding,
     decoder: Decoder,
     input: Vec<u8>,
@@ -32,15 +35,28 @@ pub(super) struct Decoded {
 
 impl Decoded {
     pub(super) fn open(mut file: File, options: &CsvOptions) -> Result<Self, Problem> {
+        let mut wide = None;
         let encoding = match &options.encoding {
+            Some(label) if label.to_ascii_lowercase().starts_with("utf-32") => {
+                wide = Some(find_wide(&mut file, label).map_err(|error| broken(&error))?);
+                UTF_8
+            }
             Some(label) => Encoding::for_label(label.as_bytes()).ok_or_else(|| {
                 unreadable(format!("`{label}` is no encoding; try utf-8 or windows-1252"))
             })?,
-            None => find(&mut file).map_err(|error| broken(&error))?,
+            None => {
+                let start = start_of(&mut file).map_err(|error| broken(&error))?;
+                wide = kind::utf32(&start).map(Wide::new);
+                match &wide {
+                    Some(_) => UTF_8,
+                    None => find(&mut file, &start).map_err(|error| broken(&error))?,
+                }
+            }
         };
         file.seek(SeekFrom::Start(0)).map_err(|error| broken(&error))?;
         Ok(Self {
             file,
+            wide,
             encoding,
             decoder: encoding.new_decoder_with_bom_removal(),
             input: vec![0; PIECE],
@@ -75,7 +91,10 @@ impl Decoded {
     fn decode(&mut self) -> Result<(), Problem> {
         let mut last = false;
         if self.rest.is_empty() {
-            let read = self.file.read(&mut self.input).map_err(|error| broken(&error))?;
+            let read = match &mut self.wide {
+                Some(wide) => wide.read(&mut self.file, &mut self.input)?,
+                None => self.file.read(&mut self.input).map_err(|error| broken(&error))?,
+            };
             self.rest = 0..read;
             last = read == 0;
         }
@@ -95,19 +114,34 @@ impl Decoded {
     }
 }
 
+fn start_of(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    file.take(4096).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// The byte order that a label says, or the file does.
+fn find_wide(file: &mut File, label: &str) -> io::Result<Wide> {
+    let big = label.to_ascii_lowercase().ends_with("be");
+    let order = match kind::utf32(&start_of(file)?) {
+        Some(order) if !big => order,
+        _ if big => ByteOrder::Big,
+        _ => ByteOrder::Little,
+    };
+    Ok(Wide::new(order))
+}
+
 fn broken(error: &io::Error) -> Problem {
     unreadable(format!("the file cannot be read: {error}"))
 }
 
 /// A byte order mark says it; zeros betray UTF-16; what is valid UTF-8 to its end is that, as other
 /// encodings hardly ever are by accident; the rest is guessed by the frequency of its letters.
-fn find(file: &mut File) -> io::Result<&'static Encoding> {
-    let mut start = Vec::new();
-    file.take(4096).read_to_end(&mut start)?;
-    if let Some((encoding, _)) = Encoding::for_bom(&start) {
+fn find(file: &mut File, start: &[u8]) -> io::Result<&'static Encoding> {
+    if let Some((encoding, _)) = Encoding::for_bom(start) {
         return Ok(encoding);
     }
-    if let Some(encoding) = kind::utf16(&start) {
+    if let Some(encoding) = kind::utf16(start) {
         return Ok(encoding);
     }
     file.seek(SeekFrom::Start(0))?;

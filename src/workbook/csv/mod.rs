@@ -6,6 +6,7 @@
 mod dialect;
 mod encoding;
 mod records;
+mod wide;
 
 use std::fs::File;
 
@@ -134,6 +135,20 @@ mod tests {
             for bom in [true, false] {
                 assert_eq!(one(&utf16(text, little, bom)), expected, "{little} {bom}");
             }
+        }
+    }
+
+    #[test]
+    fn utf_32_is_read() {
+        for mark in ["", "\u{feff}"] {
+            let text = format!("{mark}name,city\nJosé,\u{1F600}\n");
+            let little: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+            let big: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
+            for bytes in [&little, &big] {
+                assert_eq!(one(bytes), "{\"name\":\"José\",\"city\":\"\u{1F600}\"}");
+            }
+            let (_, end) = read_bytes(&little[..little.len() - 2], &ReadOptions::default());
+            assert!(matches!(end, Err(Stop::Problem(p)) if p.detail.contains("UTF-32")));
         }
     }
 

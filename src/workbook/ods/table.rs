@@ -182,7 +182,7 @@ impl<R: Read> Table<'_, '_, R> {
         let repeat = repeat(e, COLUMNS_REPEATED);
         let start = self.text.len();
         let (mut kind, mut told, mut style, mut formula, mut failed) =
-            (None, false, None, false, false);
+            (None, None, None, false, false);
         for (name, value) in xml::attributes(e) {
             match xml::local(name) {
                 "value-type" if name.starts_with("calcext") => failed = value == "error",
@@ -195,10 +195,12 @@ impl<R: Read> Table<'_, '_, R> {
                         _ => None,
                     }
                 }
+                // An error says that it is an empty text, and shows what it is.
+                "string-value" if value.is_empty() => {}
                 "value" | "date-value" | "time-value" | "boolean-value" | "string-value" => {
                     let value = quick_xml::escape::unescape(value);
                     self.text.push_str(&value.map_err(|error| xml::bad(self.part, error))?);
-                    told = true;
+                    told = Some(xml::local(name) == "string-value");
                 }
                 "style-name" => style = Some(value),
                 "formula" => formula = true,
@@ -212,6 +214,12 @@ impl<R: Read> Table<'_, '_, R> {
                 self.styles.format(self.columns.get(place).map_or("", |(_, style)| style))
             }
         };
+        // Some writers give a text a number's value, which is not the text.
+        if kind.is_none() && told == Some(false) {
+            self.text.truncate(start);
+            told = None;
+        }
+        let told = told.is_some();
         if has_content {
             let kept = self.text.len();
             self.paragraphs()?;

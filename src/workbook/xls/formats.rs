@@ -21,8 +21,10 @@ const PACKED: u16 = 0x027E;
 const FORMAT: u16 = 0x041E;
 const BEGIN: u16 = 0x0809;
 
-/// What a cell costs in calamine's grid, in bytes.
-const CELL_BYTES: u64 = 40;
+/// What a cell costs in calamine's two grids, of values and of formulas, in bytes.
+const GRID_BYTES: u64 = 32 + 24;
+/// What a cell that a sheet claims costs while the sheet is read.
+const CLAIM_BYTES: u64 = 40;
 
 static PLAIN: Format = Format::Plain;
 
@@ -30,6 +32,8 @@ static PLAIN: Format = Format::Plain;
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) codepage: Option<u16>,
+    /// Whether it is of 1997 or later, when all text became UTF-16.
+    pub(super) unicode: bool,
     styles: Vec<Format>,
     /// Style of the cells whose format is not plain, by sheet, row and column.
     cells: HashMap<(usize, u32, u32), u16>,
@@ -104,20 +108,32 @@ pub(super) fn walk(stream: &[u8], limits: &ReadLimits) -> Result<Found, Problem>
     }
     let format = |id| custom.get(&id).cloned().unwrap_or_else(|| Format::builtin(u32::from(id)));
     found.styles = ids.into_iter().map(format).collect();
-    let mut claimed = 0;
+    found.unicode = new;
+    let (mut spanned, mut claimed) = (0_u64, 0);
     for (sheet, start) in sheets.into_iter().enumerate() {
-        claimed += walk_sheet(sheet, stream.get(start..).unwrap_or_default(), new, &mut found)?;
-        if claimed.saturating_mul(CELL_BYTES) > limits.memory_bytes {
+        let rest = stream.get(start..).unwrap_or_default();
+        let (span, claim) = walk_sheet(sheet, rest, new, &mut found)?;
+        (spanned, claimed) = (spanned.saturating_add(span), claim.max(claimed));
+        let bytes = spanned.saturating_mul(GRID_BYTES);
+        // A fifth is left for texts, styles and everything else.
+        let most = limits.memory_bytes / 5 * 4;
+        if bytes.saturating_add(claimed.saturating_mul(CLAIM_BYTES)) > most {
+            let cells = spanned.max(claimed);
             return Err(too_large(format!(
-                "its sheets span {claimed} cells, most of them empty perhaps; save it as .xlsx"
+                "its sheets span {cells} cells, most of them empty perhaps; save it as .xlsx"
             )));
         }
     }
     Ok(found)
 }
 
-/// Notes formats of a sheet and answers how many cells it spans.
-fn walk_sheet(sheet: usize, stream: &[u8], new: bool, found: &mut Found) -> Result<u64, Problem> {
+/// Notes formats of a sheet and answers how many cells it spans, and how many it says it does.
+fn walk_sheet(
+    sheet: usize,
+    stream: &[u8],
+    new: bool,
+    found: &mut Found,
+) -> Result<(u64, u64), Problem> {
     // Charts inside the sheet are nested.
     let mut depth = 0_u32;
     let mut span = Span::default();
@@ -148,7 +164,7 @@ fn walk_sheet(sheet: usize, stream: &[u8], new: bool, found: &mut Found) -> Resu
             _ => {}
         }
     }
-    Ok(claimed.max(span.cells()))
+    Ok((span.cells(), claimed))
 }
 
 impl Found {
@@ -229,6 +245,10 @@ mod tests {
         let body = [begin.clone(), record(DIMENSIONS, &huge), record(END, &[])].concat();
         let problem = walk(&[globals(&sheet), body].concat(), &ReadLimits::default()).unwrap_err();
         assert!(problem.detail.contains("span"), "{problem}");
+        let corners = [[0_u8; 14], [255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]];
+        let corners = corners.map(|corner| record(NUMBER, &corner)).concat();
+        let body = [begin.clone(), corners, record(END, &[])].concat();
+        assert!(walk(&[globals(&sheet), body].concat(), &ReadLimits::default()).is_err());
         let cut = [begin, vec![6, 0, 100, 0, 1]].concat();
         assert!(walk(&cut, &ReadLimits::default()).is_err());
     }

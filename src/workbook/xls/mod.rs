@@ -6,7 +6,7 @@
 mod formats;
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use calamine::{Data, Range, Reader as _, SheetType, SheetVisible, Xls, XlsError, XlsOptions};
@@ -15,7 +15,7 @@ use super::cell::Value;
 use super::date::Epoch;
 use super::format::Format;
 use super::kind;
-use super::limits::{ReadLimits, unreadable};
+use super::limits::{ReadLimits, too_large, unreadable};
 use super::options::ReadOptions;
 use super::rows::Rows;
 use super::sheets::{self, Listed};
@@ -27,6 +27,8 @@ use formats::Found;
 /// Mac Central European, which neither calamine nor the encoding library know.
 const MAC_CENTRAL_EUROPE: u16 = 10_029;
 const WESTERN: u16 = 1_252;
+/// What all text is in since 1997.
+const UTF_16: u16 = 1_200;
 
 /// Reads a workbook, or says what else the compound file is.
 pub(crate) fn read(
@@ -40,11 +42,53 @@ pub(crate) fn read(
     let found = formats::walk(&stream, limits)?;
     drop(stream);
     file.seek(SeekFrom::Start(0)).map_err(|error| damaged(&error))?;
+    read_found(file, &found, options, limits, sink)
+}
+
+/// Reads a workbook whose records have no compound file around them.
+pub(crate) fn read_bare(
+    file: File,
+    options: &ReadOptions,
+    limits: &ReadLimits,
+    sink: &mut dyn Sink,
+) -> Result<Totals, Stop> {
+    let mut stream = Vec::new();
+    let most = limits.memory_bytes / 4;
+    let read = file.take(most).read_to_end(&mut stream).map_err(|error| damaged(&error))?;
+    if read as u64 == most {
+        return Err(too_large(format!("the limit for such a workbook is {most} bytes")).into());
+    }
+    let found = formats::walk(&stream, limits)?;
+    let wrapped = wrap(&stream).map_err(|error| damaged(&error))?;
+    drop(stream);
+    read_found(wrapped, &found, options, limits, sink)
+}
+
+/// Puts a compound file around records.
+fn wrap(stream: &[u8]) -> io::Result<Cursor<Vec<u8>>> {
+    let mut compound = cfb::CompoundFile::create(Cursor::new(Vec::new()))?;
+    compound.create_stream("Workbook")?.write_all(stream)?;
+    compound.flush()?;
+    let mut wrapped = compound.into_inner();
+    wrapped.set_position(0);
+    Ok(wrapped)
+}
+
+fn read_found<R: Read + Seek>(
+    file: R,
+    found: &Found,
+    options: &ReadOptions,
+    limits: &ReadLimits,
+    sink: &mut dyn Sink,
+) -> Result<Totals, Stop> {
     let mut xls_options = XlsOptions::default();
-    let mac = found.codepage == Some(MAC_CENTRAL_EUROPE);
+    let mac = found.codepage == Some(MAC_CENTRAL_EUROPE) && !found.unicode;
     if mac {
         // Every byte has a character there, so the bytes can be had back.
         xls_options.force_codepage = Some(WESTERN);
+    } else if found.unicode {
+        // Some writers name a code page all the same; calamine would believe it.
+        xls_options.force_codepage = Some(UTF_16);
     }
     // It takes lengths and offsets of damaged files at their word, which ends in a panic.
     let opened = catch_unwind(AssertUnwindSafe(|| Xls::new_with_options(file, xls_options)));
@@ -67,7 +111,7 @@ pub(crate) fn read(
         rows.open_sheet(index, Some(&listed[place].name), epoch);
         let (name, number) = names[place];
         let range = xls.worksheet_range(name).map_err(|error| damaged(&error))?;
-        read_range(&range, &found, number.unwrap_or(place), mac, rows)
+        read_range(&range, found, number.unwrap_or(place), mac, rows)
     })
 }
 
@@ -160,7 +204,46 @@ fn from_mac(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows::tests::Kept;
     use super::*;
+
+    fn record(kind: u16, data: &[u8]) -> Vec<u8> {
+        [&kind.to_le_bytes()[..], &(data.len() as u16).to_le_bytes(), data].concat()
+    }
+
+    #[test]
+    fn bare_records_are_read_and_their_code_page_is_not_believed() {
+        let wide =
+            |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+        let label = |row: u8, text: &str| {
+            let count = text.encode_utf16().count() as u8;
+            record(0x0204, &[&[row, 0, 0, 0, 0, 0, count, 0, 1], &wide(text)[..]].concat())
+        };
+        let globals = |start: u32| {
+            let sheet = [&start.to_le_bytes()[..], &[0, 0, 1, 0], b"S"].concat();
+            [
+                record(0x0809, &[0, 6, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                record(0x0042, &1_252_u16.to_le_bytes()),
+                record(0x0085, &sheet),
+                record(0x000A, &[]),
+            ]
+            .concat()
+        };
+        let start = globals(0).len() as u32;
+        let sheet = [
+            record(0x0809, &[0, 6, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            label(0, "Größe"),
+            label(1, "łódź"),
+            record(0x000A, &[]),
+        ];
+        let bytes = [globals(start), sheet.concat()].concat();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        let (mut kept, options) = (Kept::default(), ReadOptions::default());
+        let limits = ReadLimits::default();
+        crate::workbook::read(file.path(), &options, &limits, &mut kept).unwrap();
+        assert_eq!(kept.rows, [(2, r#"{"Größe":"łódź"}"#.into())]);
+    }
 
     #[test]
     fn mac_central_european_is_read() {

@@ -101,6 +101,8 @@ fn read_workbook<R: Read + Seek>(
                     match relation {
                         // Charts and old macros are sheets without cells.
                         Some(relation) if relation.kind != "worksheet" => {}
+                        // So are modules of code, which have no part at all.
+                        None if id.as_deref() == Some("") => {}
                         Some(relation) => {
                             workbook.parts.push(relation.target.clone());
                             workbook.sheets.push(Listed { name: name.into_owned(), hidden });

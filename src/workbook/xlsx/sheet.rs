@@ -50,6 +50,8 @@ struct Start {
     column: u32,
     style: usize,
     kind: Kind,
+    /// It says that it stands in another row; if it is empty nobody is harmed.
+    astray: bool,
 }
 
 /// Reads a sheet's rows.
@@ -156,7 +158,7 @@ impl<R: Read> Sheet<'_, '_, R> {
     }
 
     fn start(&mut self, e: &BytesStart<'_>) -> Result<Start, Stop> {
-        let mut start = Start { column: self.column, style: 0, kind: Kind::Number };
+        let mut start = Start { column: self.column, style: 0, kind: Kind::Number, astray: false };
         for (name, value) in xml::attributes(e) {
             match name {
                 "r" => {
@@ -165,10 +167,7 @@ impl<R: Read> Sheet<'_, '_, R> {
                         return Err(self.wrong(None, detail));
                     };
                     self.tell_row(Some(row))?;
-                    if row != self.rows.row() {
-                        let detail = format!("the cell {value} stands in another row");
-                        return Err(self.wrong(None, detail));
-                    }
+                    start.astray = row != self.rows.row();
                     start.column = column;
                 }
                 // Some writers leave it empty.
@@ -204,7 +203,7 @@ impl<R: Read> Sheet<'_, '_, R> {
             Inline,
             Skip,
         }
-        let Start { column, style, mut kind } = self.start(e)?;
+        let Start { column, style, mut kind, astray } = self.start(e)?;
         self.column = column + 1;
         self.text.clear();
         let mut formula = false;
@@ -248,6 +247,10 @@ impl<R: Read> Sheet<'_, '_, R> {
                 return self.rows.cell(column, Value::Uncalculated);
             }
             return Ok(());
+        }
+        if astray {
+            let detail = "the cell that follows says that it stands in another row";
+            return Err(self.wrong(None, detail));
         }
         self.value(column, style, kind)
     }
