@@ -110,12 +110,8 @@ const WHY_REFUSED: &str = "select exists (select 1 from topic where id=$1 and ve
 /// Due redeliveries first (at most half while fresh messages wait; the odd one by a coin, so that a
 /// consumer of single messages sees both), leased by block, last attempts alone. Then segments in
 /// turn, as many as the size of the first four suggests. Rows come in any order: `pos` places them.
-///
-/// The commit need not be flushed before the answer: a server that crashes forgets the lease, and
-/// the messages are handed out again. Receipts are random, so the forgotten one fits no other lease.
 const RECEIVE: &str = "
-with clock as materialized (
-  select (extract(epoch from clock_timestamp())*1000)::int8+$3::int8 as now, set_config('synchronous_commit','off',true)),
+with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$3::int8 as now),
 q as materialized (select deadline_ms, max_deliveries from queue where id=$1),
 h as materialized (
   select size-next as remaining from segment
