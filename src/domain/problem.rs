@@ -24,7 +24,8 @@ pub enum ProblemKind {
     BadHeader,
     /// There is nothing in it to process (422).
     Empty,
-    /// A limit was passed: inflated size, ratio, rows, columns, cell, output (413).
+    /// A limit was passed: inflated size, ratio, rows, columns, output (413). A cell or a row over its
+    /// limit rejects that row alone.
     TooLarge,
     /// The reader ran out of its memory or its time, or ended without a word (422).
     ReaderDied,
