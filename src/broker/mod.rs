@@ -8,7 +8,10 @@
 
 mod contract;
 pub mod fanout;
+mod join;
+mod joined;
 mod sql;
 
 pub use contract::{Broker, BrokerError, Published, Publishing, RowBatch, Source, Ticket};
+pub use join::JoinLimits;
 pub use sql::{SqlBroker, SqlBrokerLimits};

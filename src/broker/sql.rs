@@ -16,13 +16,14 @@ use uuid::Uuid;
 
 use super::contract::{Broker, BrokerError, Published, Publishing, RowBatch, Source, Ticket};
 use super::fanout::route;
+use super::join::{JoinLimits, Joiner};
+use super::joined::{Receives, Settle, Settles, Share, SharedError};
 use crate::domain::{
     Delivery, Lease, MessageKey, Origin, QueueName, Receipt, RowNumber, Settled, Settlement,
 };
 use crate::store::control::{Queue, Routes};
 use crate::store::log::{
-    BLOCK, Emptiness, Fence, HandedLease, LogError, NewBatch, NewMessage, Received, RowsOf,
-    TopicId, UploadId,
+    BLOCK, Emptiness, Fence, HandedLease, LogError, NewBatch, NewMessage, RowsOf, TopicId, UploadId,
 };
 use crate::store::{Store, StoreError};
 
@@ -33,11 +34,20 @@ pub struct SqlBrokerLimits {
     pub poll: Duration,
     /// How often a publish is routed anew because the topic's queues changed under it.
     pub reroutes: u32,
+    /// How receives of one queue are joined.
+    pub receives: JoinLimits,
+    /// How settles are joined.
+    pub settles: JoinLimits,
 }
 
 impl Default for SqlBrokerLimits {
     fn default() -> Self {
-        Self { poll: Duration::from_millis(500), reroutes: 20 }
+        Self {
+            poll: Duration::from_millis(500),
+            reroutes: 20,
+            receives: JoinLimits::default(),
+            settles: JoinLimits::default(),
+        }
     }
 }
 
@@ -53,6 +63,8 @@ struct Inner {
     store: Store,
     key: MessageKey,
     limits: SqlBrokerLimits,
+    receives: Joiner<Receives>,
+    settles: Joiner<Settles>,
     changed: watch::Sender<()>,
     /// What is left of the block of ids that this process publishes from.
     block: Mutex<Ticket>,
@@ -67,6 +79,15 @@ struct UploadOrigin {
     upload_id: Uuid,
     filename: Arc<str>,
     sheets: Vec<Option<Arc<str>>>,
+}
+
+fn shared(error: SharedError) -> BrokerError {
+    BrokerError::Store(Box::new(error))
+}
+
+/// The task that joins calls ends with the runtime, and a step only if it panics.
+fn died() -> BrokerError {
+    BrokerError::Store("the step that joined this call died".into())
 }
 
 fn store(error: impl Into<StoreError>) -> BrokerError {
@@ -84,6 +105,8 @@ impl SqlBroker {
     pub async fn new(store: Store, limits: SqlBrokerLimits) -> Result<Self, StoreError> {
         let key = store.control.message_key().await?;
         Ok(Self(Arc::new(Inner {
+            receives: Joiner::new(Receives(store.clone()), limits.receives),
+            settles: Joiner::new(Settles(store.clone()), limits.settles),
             store,
             key,
             limits,
@@ -203,18 +226,20 @@ impl Source for SqlBroker {
         let mut changed = self.0.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            let due = match self.0.store.log.receive(queue.id, max).await.map_err(store)? {
-                Received::Leases(leases) => {
+            let share = self.0.receives.ask((queue.id, max)).await.ok_or_else(died)?;
+            let due = match share.map_err(shared)? {
+                Share::Leases(leases) => {
                     let mut handed = Vec::with_capacity(leases.len());
                     for lease in leases {
                         handed.push(self.hand_out(&queue, lease).await?);
                     }
                     return Ok(handed);
                 }
-                Received::Empty(Emptiness::Contended) => {
+                Share::Short => continue,
+                Share::Empty(Emptiness::Contended) => {
                     Duration::from_millis(fastrand::u64(CONTENDED_MS))
                 }
-                Received::Empty(Emptiness::Until(due)) => {
+                Share::Empty(Emptiness::Until(due)) => {
                     due.map_or(self.0.limits.poll, |due| due.min(self.0.limits.poll))
                 }
             };
@@ -235,7 +260,8 @@ impl Source for SqlBroker {
             .into_iter()
             .map(|(receipt, settlements)| (receipt.0, settlements))
             .collect();
-        let settled = self.0.store.log.settle(&asked, &mut fastrand::f64).await.map_err(store)?;
+        let settled = self.0.settles.ask(Settle::new(asked)).await.ok_or_else(died)?;
+        let settled = settled.map_err(shared)?;
         self.wake_for(&settled);
         Ok(settled)
     }

@@ -40,6 +40,14 @@ pub enum StoreError {
         /// Why.
         source: sqlx::Error,
     },
+    /// The database keeps texts in an encoding that cannot hold every text.
+    #[error("the database {what} is in {encoding}: rowmill needs one created with encoding UTF8")]
+    Encoding {
+        /// Which, without its password.
+        what: String,
+        /// Its encoding.
+        encoding: String,
+    },
     /// A statement of the control plane failed.
     #[error("the database failed: {0}")]
     Database(#[from] DbErr),
@@ -71,6 +79,9 @@ impl Default for StoreOptions {
         Self { connections: 12, wait: Duration::from_secs(30) }
     }
 }
+
+/// A connection that lay idle for longer is tested before it is used.
+const TEST_IDLE: Duration = Duration::from_secs(1);
 
 /// An opened database.
 #[derive(Debug, Clone)]
@@ -123,16 +134,30 @@ impl Store {
         ]);
         // The pool would try a server that refuses it until its wait is over; the first connection
         // is made without it, so that a wrong address is told at once.
-        tokio::time::timeout(options.wait, connect.connect())
+        let mut first = tokio::time::timeout(options.wait, connect.connect())
             .await
             .map_err(|_| open(sqlx::Error::PoolTimedOut))?
-            .map_err(open)?
-            .close()
-            .await
             .map_err(open)?;
+        // A receive brings texts end to end and tells them apart by their lengths in bytes.
+        let encoding: String =
+            sqlx::query_scalar("show server_encoding").fetch_one(&mut first).await.map_err(open)?;
+        first.close().await.map_err(open)?;
+        if !matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") {
+            return Err(StoreError::Encoding { what: without_password(url), encoding });
+        }
         let pool = PgPoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(options.wait)
+            // A connection that was in use a moment ago needs no round trip to prove that it lives.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TEST_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(connect);
         let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
         let clock = Clock::default();

@@ -139,8 +139,23 @@ impl Model {
     }
 
     /// Takes note of what a receive handed out, if it was allowed to.
-    pub(crate) fn receive(&mut self, queue: i32, max: usize, leases: &[HandedLease]) -> Checked {
+    pub(crate) fn receive(
+        &mut self,
+        queue: i32,
+        each: usize,
+        consumers: usize,
+        leases: &[HandedLease],
+    ) -> Checked {
         let now = self.now;
+        let max = each * consumers;
+        for lease in leases {
+            check!(lease.consumer < consumers, "a lease for consumer {}", lease.consumer);
+        }
+        for consumer in 0..consumers {
+            let own = leases.iter().filter(|lease| lease.consumer == consumer);
+            let handed: usize = own.map(|lease| lease.messages.len()).sum();
+            check!(handed <= each, "{handed} messages for one consumer, asked for {each}");
+        }
         let fresh_waits = self.queues[&queue].messages.values().any(|spot| spot.fresh_now(now));
         let handed: usize = leases.iter().map(|lease| lease.messages.len()).sum();
         check!((1..=max).contains(&handed), "{handed} messages, asked for 1 to {max}");
@@ -149,7 +164,7 @@ impl Model {
             retries += self.lease(queue, lease)?;
         }
         check!(
-            !fresh_waits || retries <= max.div_ceil(2),
+            !fresh_waits || retries <= each.div_ceil(2) * consumers,
             "{retries} of {max} were retries while fresh messages waited"
         );
         Ok(())

@@ -61,20 +61,22 @@ macro_rules! caught_by_the_model {
 }
 
 caught_by_the_model! {
-    a_whole_settle_that_forgets_what_was_settled: settle_whole, "settled is null and " => "";
+    a_whole_settle_that_forgets_what_was_settled: settle_whole, "l.settled is null and " => "";
     a_whole_settle_that_leaves_its_receipt: settle_whole,
-        "delete from lease where id=$1 and settled is null and n=$2 returning *"
-        => "select * from lease where id=$1 and settled is null and n=$2";
+        "delete from lease where id=any(array(select id from l))"
+        => "select * from lease where id=any(array(select id from l))";
+    a_share_larger_than_asked: receive, "/$2::int)::int as consumer" => "/1000)::int as consumer";
+    a_slice_handed_out_twice: receive,
+        "greatest(before,c*$2::int)-before as at" => "0 as at";
     a_sweep_that_leaves_the_old_receipt: write_plan,
         "delete from lease where id=any($1::uuid[])"
         => "update lease set expires_at=expires_at+1000000000 where id=any($1::uuid[])";
     a_sweep_that_forgets_what_was_settled: lock_expired, "l.settled," => "null::text as settled,";
     a_settle_that_forgets_what_was_settled: lock_leases, "l.settled," => "null::text as settled,";
     deliveries_placed_by_arrival: receive,
-        "(m.id-l.first_id)::int as pos"
-        => "(row_number() over (partition by l.id order by m.id desc)-1)::int as pos";
+        "array_agg((m.id-l.first_id)::int)" => "array_agg((l.n-1-(m.id-l.first_id))::int)";
     retries_placed_by_arrival: receive,
-        "(u.pos-1)::int" => "(row_number() over (partition by l.id order by m.id desc)-1)::int";
+        "array_agg((u.pos-1)::int)" => "array_agg((l.n-u.pos)::int)";
     a_commit_by_an_old_epoch: commit_batch, "and epoch=$5 and state='ingesting'" => "";
     a_commit_by_old_routes: commit_batch, "and version=$3" => "";
     a_redrive_that_leaves_the_dead_outcome: redrive, "kind=2" => "kind=99";
@@ -83,7 +85,7 @@ caught_by_the_model! {
     a_receive_that_hands_out_held_messages: receive, "not held and " => "";
     a_receive_before_its_time: receive, "available_at<=(select now from clock) order by" =>
         "available_at<=(select now from clock)+60000 order by";
-    a_receive_that_counts_no_attempts: receive, "array_agg(attempts+1" => "array_agg(attempts";
+    a_receive_that_counts_no_attempts: receive, "(attempts+1)::smallint order" => "attempts order";
     last_attempts_with_neighbours: receive,
         ", case when attempts+1>=(select max_deliveries from q) then message_id end" => "";
     a_lease_over_two_blocks: receive, "message_id/1000" => "message_id/1000000000";

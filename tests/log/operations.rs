@@ -61,6 +61,7 @@ pub(crate) enum Operation {
     Receive {
         queue: u8,
         max: u8,
+        consumers: u8,
     },
     Settle {
         picks: Vec<(u8, Pattern)>,
@@ -142,7 +143,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (0_u8..3, proptest::bool::weighted(0.3), fault())
             .prop_map(|(upload, discard, fault)| Operation::Finish { upload, discard, fault }),
         1 => (0_u8..3).prop_map(|upload| Operation::TakeOver { upload }),
-        10 => (queue.clone(), 1_u8..20).prop_map(|(queue, max)| Operation::Receive { queue, max }),
+        10 => (queue.clone(), 1_u8..20, prop_oneof![2 => Just(1_u8), 1 => 2_u8..5])
+            .prop_map(|(queue, max, consumers)| Operation::Receive { queue, max, consumers }),
         10 => (vec((any::<u8>(), pattern()), 1..4), any::<bool>())
             .prop_map(|(picks, half)| Operation::Settle { picks, half }),
         1 => vec(any::<u8>(), 1..4).prop_map(|picks| Operation::Extend { picks }),

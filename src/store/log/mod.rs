@@ -114,13 +114,21 @@ impl Log {
         both!(self, log => log.discard(fence, problem).await)
     }
 
-    /// Leases up to `max` messages (at most [`BLOCK`]) of a queue.
-    pub async fn receive(&self, queue: QueueId, max: usize) -> Result<Received, LogError> {
+    /// Leases up to `max` messages (at most [`BLOCK`]) of a queue to each of `consumers` (at most
+    /// 100) in one step. When there are too few, the last consumers get fewer, or none.
+    pub async fn receive(
+        &self,
+        queue: QueueId,
+        max: usize,
+        consumers: usize,
+    ) -> Result<Received, LogError> {
         let max = i32::try_from(max.clamp(1, 1000)).unwrap_or(1000);
-        both!(self, log => log.receive(queue, max).await)
+        let consumers = i32::try_from(consumers.clamp(1, 100)).unwrap_or(100);
+        both!(self, log => log.receive(queue, max, consumers).await)
     }
 
-    /// Settles positions of leases, in one transaction; answers in the order asked. `dice` draws
+    /// Settles positions of leases; answers in the order asked. What is asked of one lease is one
+    /// step; a failure or a crash may find some of the leases settled and others not. `dice` draws
     /// the jitter of back-offs, in 0..1.
     pub async fn settle(
         &self,

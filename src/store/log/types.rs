@@ -129,6 +129,8 @@ pub struct HandedLease {
     pub upload: Option<UploadId>,
     /// How long it lasts from now.
     pub deadline: Duration,
+    /// Which of the consumers that were served together it is for, from 0.
+    pub consumer: usize,
     /// The messages, by position.
     pub messages: Vec<Handed>,
 }

@@ -8,7 +8,10 @@ impl Mill {
         while !self.ended() {
             let terms = self.queues[rng.usize(..self.queues.len())];
             let max = rng.usize(1..60);
-            let received = self.answer(self.log.receive(QueueId(terms.queue), max).await)?;
+            // Some receive for several at once, as a broker does for its process.
+            let consumers = if rng.bool() { 1 } else { rng.usize(2..5) };
+            let received =
+                self.answer(self.log.receive(QueueId(terms.queue), max, consumers).await)?;
             let mut together = vec![];
             match received {
                 None => tokio::time::sleep(PAUSE).await,

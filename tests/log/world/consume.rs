@@ -3,10 +3,15 @@
 use super::*;
 
 impl World<'_> {
-    pub(super) async fn receive(&mut self, queue: i32, max: usize) -> Checked<Vec<Uuid>> {
-        match self.log.receive(QueueId(queue), max).await? {
+    pub(super) async fn receive(
+        &mut self,
+        queue: i32,
+        max: usize,
+        consumers: usize,
+    ) -> Checked<Vec<Uuid>> {
+        match self.log.receive(QueueId(queue), max, consumers).await? {
             Received::Leases(leases) => {
-                self.model.receive(queue, max, &leases)?;
+                self.model.receive(queue, max, consumers, &leases)?;
                 let receipts: Vec<Uuid> = leases.iter().map(|lease| lease.receipt).collect();
                 self.receipts.extend(&receipts);
                 Ok(receipts)
@@ -146,7 +151,7 @@ impl World<'_> {
             let mut receipts = vec![];
             for queue in self.queues.clone() {
                 loop {
-                    let more = self.receive(queue, 100).await?;
+                    let more = self.receive(queue, 100, 1).await?;
                     if more.is_empty() {
                         break;
                     }

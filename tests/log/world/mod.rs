@@ -173,8 +173,9 @@ impl<'a> World<'a> {
                 upload.epoch = taken.epoch;
                 Ok(())
             }
-            Operation::Receive { queue, max } => {
-                self.receive(self.queues[usize::from(*queue)], usize::from(*max)).await.map(drop)
+            Operation::Receive { queue, max, consumers } => {
+                let queue = self.queues[usize::from(*queue)];
+                self.receive(queue, usize::from(*max), usize::from(*consumers)).await.map(drop)
             }
             Operation::Settle { picks, half } => self.settle(picks, *half).await,
             Operation::Extend { picks } => self.extend(picks).await,

@@ -1,4 +1,4 @@
-//! Receiving on PostgreSQL: one statement moves a slice of a queue into leases and reads its
+//! Receiving on PostgreSQL: one statement moves slices of a queue into leases and reads their
 //! messages.
 
 use sqlx::Row;
@@ -7,29 +7,29 @@ use sqlx::postgres::PgRow;
 use super::PostgresLog;
 use crate::domain::RowNumber;
 use crate::store::clock::duration;
-use crate::store::log::gather::Gather;
-use crate::store::log::types::{Emptiness, Handed, LogError, QueueId, Received, UploadId};
+use crate::store::log::gather::in_order;
+use crate::store::log::types::{
+    Emptiness, Handed, HandedLease, LogError, QueueId, Received, UploadId,
+};
 
 impl PostgresLog {
     pub(in crate::store::log) async fn receive(
         &self,
         queue: QueueId,
         max: i32,
+        consumers: i32,
     ) -> Result<Received, LogError> {
         let rows = sqlx::query(self.sql.receive.clone())
             .bind(queue.0)
             .bind(max)
             .bind(self.clock.offset_ms())
+            .bind(consumers)
             .fetch_all(&self.pool)
             .await?;
         if rows.is_empty() {
             return Ok(Received::Empty(self.next_due(queue).await?));
         }
-        let mut leases = Gather::default();
-        for row in &rows {
-            take(&mut leases, row)?;
-        }
-        leases.finish().map(Received::Leases)
+        rows.iter().map(lease).collect::<Result<_, _>>().map(Received::Leases)
     }
 
     async fn next_due(&self, queue: QueueId) -> Result<Emptiness, LogError> {
@@ -45,25 +45,64 @@ impl PostgresLog {
     }
 }
 
-fn take(leases: &mut Gather, row: &PgRow) -> Result<(), LogError> {
-    let position: i32 = row.try_get(4)?;
-    let attempt: i16 = row.try_get(5)?;
-    let sheet: Option<i16> = row.try_get(7)?;
-    let number: Option<i32> = row.try_get(8)?;
-    leases.add(
-        row.try_get(0)?,
-        row.try_get::<Option<i64>, _>(1)?.map(UploadId),
-        usize::try_from(row.try_get::<i32, _>(2)?).unwrap_or(0),
-        duration(row.try_get(3)?),
-        Handed {
-            position: u16::try_from(position).unwrap_or(u16::MAX),
-            id: row.try_get(6)?,
+/// A lease with its messages: arrays, one element a message, in the same but any order.
+fn lease(row: &PgRow) -> Result<HandedLease, LogError> {
+    let size = usize::try_from(row.try_get::<i32, _>(2)?).unwrap_or(0);
+    let first_id: i64 = row.try_get(5)?;
+    let ids: Option<Vec<i64>> = row.try_get(6)?;
+    let attempts: Option<Vec<i16>> = row.try_get(7)?;
+    let positions: Vec<i32> = row.try_get::<Option<_>, _>(8)?.unwrap_or_default();
+    let sheets: Vec<Option<i16>> = row.try_get::<Option<_>, _>(9)?.unwrap_or_default();
+    let numbers: Vec<Option<i32>> = row.try_get::<Option<_>, _>(10)?.unwrap_or_default();
+    let data_lengths: Vec<Option<i32>> = row.try_get::<Option<_>, _>(11)?.unwrap_or_default();
+    let mut data = Texts(row.try_get::<Option<&str>, _>(12)?.unwrap_or_default());
+    let lengths: Vec<Option<i32>> = row.try_get::<Option<_>, _>(13)?.unwrap_or_default();
+    let mut attributes = Texts(row.try_get::<Option<&str>, _>(14)?.unwrap_or_default());
+    let mut messages = Vec::with_capacity(positions.len());
+    for (at, position) in positions.into_iter().enumerate() {
+        let position = u16::try_from(position).unwrap_or(u16::MAX);
+        let id = match &ids {
+            None => Some(first_id + i64::from(position)),
+            Some(ids) => ids.get(usize::from(position)).copied(),
+        };
+        let attempt =
+            attempts.as_ref().and_then(|all| all.get(usize::from(position)).copied()).unwrap_or(1);
+        messages.push(Handed {
+            position,
+            id: id.ok_or(LogError::Damaged("a message beyond the end of its lease"))?,
             attempt: attempt.cast_unsigned(),
-            place: sheet
-                .zip(number)
+            place: element(&sheets, at)?
+                .zip(element(&numbers, at)?)
                 .map(|(sheet, row)| (sheet.cast_unsigned(), RowNumber(row.cast_unsigned()))),
-            data: row.try_get(9)?,
-            attributes: row.try_get(10)?,
-        },
-    )
+            data: data.next(element(&data_lengths, at)?)?.unwrap_or_default(),
+            attributes: attributes.next(element(&lengths, at)?)?,
+        });
+    }
+    Ok(HandedLease {
+        receipt: row.try_get(0)?,
+        upload: row.try_get::<Option<i64>, _>(1)?.map(UploadId),
+        deadline: duration(row.try_get(3)?),
+        consumer: usize::try_from(row.try_get::<i32, _>(4)?).unwrap_or(0),
+        messages: in_order(messages, size)?,
+    })
+}
+
+const UNEVEN: LogError = LogError::Damaged("a lease whose columns differ in length");
+
+fn element<T: Copy>(array: &[T], at: usize) -> Result<T, LogError> {
+    array.get(at).copied().ok_or(UNEVEN)
+}
+
+/// Texts that stand end to end.
+struct Texts<'a>(&'a str);
+
+impl Texts<'_> {
+    /// The next, of this many bytes.
+    fn next(&mut self, length: Option<i32>) -> Result<Option<Box<str>>, LogError> {
+        let Some(length) = length else { return Ok(None) };
+        let length = usize::try_from(length).map_err(|_| UNEVEN)?;
+        let (text, rest) = self.0.split_at_checked(length).ok_or(UNEVEN)?;
+        self.0 = rest;
+        Ok(Some(text.into()))
+    }
 }

@@ -1,6 +1,8 @@
 //! Settling, sweeping and reclaiming on PostgreSQL: lock the leases in order, decide by
 //! [`Plan`], write it in one statement.
 
+use std::collections::HashMap;
+
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -18,11 +20,66 @@ impl PostgresLog {
         asked: &[(Uuid, Vec<Settlement>)],
         dice: &mut (dyn FnMut() -> f64 + Send),
     ) -> Result<Vec<Settled>, LogError> {
-        if let [(receipt, settlements)] = asked
-            && let Some(settled) = self.settle_whole(*receipt, settlements).await?
-        {
-            return Ok(vec![settled]);
+        let mut settled = self.settle_whole(asked).await?;
+        let left: Vec<(Uuid, Vec<Settlement>)> = asked
+            .iter()
+            .zip(&settled)
+            .filter(|(_, settled)| settled.is_none())
+            .map(|(asked, _)| asked.clone())
+            .collect();
+        if !left.is_empty() {
+            let answers = self.settle_parts(&left, dice).await?;
+            let open = settled.iter_mut().filter(|settled| settled.is_none());
+            open.zip(answers).for_each(|(open, answer)| *open = Some(answer));
         }
+        Ok(settled.into_iter().flatten().collect())
+    }
+
+    /// The usual case, all of a lease acked at once: one statement for all such leases. `None` for
+    /// what is not that case, and for leases that are gone or partly settled.
+    ///
+    /// The rest is another transaction. Leases are locked in the order of their ids; one transaction
+    /// that did both would lock them in two runs, and two of these could wait for each other.
+    async fn settle_whole(
+        &self,
+        asked: &[(Uuid, Vec<Settlement>)],
+    ) -> Result<Vec<Option<Settled>>, LogError> {
+        let mut answers = vec![None; asked.len()];
+        let mut places = HashMap::new();
+        let (mut receipts, mut sizes, mut items) = (vec![], vec![], vec![]);
+        for (at, (receipt, settlements)) in asked.iter().enumerate() {
+            // A lease that is asked for twice is settled in the order asked, by the general form.
+            if places.insert(*receipt, at).is_some() {
+                return Ok(vec![None; asked.len()]);
+            }
+            let Some(outputs) = outputs_of_all(settlements) else { continue };
+            receipts.push(*receipt);
+            sizes.push(i32::try_from(settlements.len()).unwrap_or(i32::MAX));
+            items.push(outputs.0);
+        }
+        if receipts.is_empty() {
+            return Ok(answers);
+        }
+        let applied: Vec<Uuid> = sqlx::query_scalar(self.sql.settle_whole.clone())
+            .bind(&receipts)
+            .bind(&sizes)
+            .bind(&items)
+            .bind(self.clock.offset_ms())
+            .fetch_all(&self.pool)
+            .await?;
+        for receipt in applied {
+            let at = places.get(&receipt).ok_or(LogError::Damaged("a receipt nobody asked for"))?;
+            let done = u32::try_from(asked[*at].1.len()).unwrap_or(u32::MAX);
+            answers[*at] = Some(Settled { done, ..Settled::default() });
+        }
+        Ok(answers)
+    }
+
+    async fn settle_parts(
+        &self,
+        asked: &[(Uuid, Vec<Settlement>)],
+        dice: &mut (dyn FnMut() -> f64 + Send),
+    ) -> Result<Vec<Settled>, LogError> {
         let receipts: Vec<Uuid> = asked.iter().map(|(receipt, _)| *receipt).collect();
         let mut tx = self.pool.begin().await?;
         let rows = sqlx::query(self.sql.lock_leases.clone())
@@ -36,39 +93,6 @@ impl PostgresLog {
         self.write_plan(&mut tx, &plan).await?;
         tx.commit().await?;
         Ok(settled)
-    }
-
-    /// The usual case, all of a lease acked at once, in one statement. `None` when it is not that,
-    /// or when the lease is gone or partly settled.
-    async fn settle_whole(
-        &self,
-        receipt: Uuid,
-        settlements: &[Settlement],
-    ) -> Result<Option<Settled>, LogError> {
-        let mut outputs = vec![None; settlements.len()];
-        for settlement in settlements {
-            let Verdict::Done { output } = &settlement.verdict else { return Ok(None) };
-            match outputs.get_mut(usize::from(settlement.position)) {
-                Some(free @ None) => *free = Some(output.as_deref().unwrap_or("null")),
-                _ => return Ok(None),
-            }
-        }
-        // Every position from 0 is there once, so `flatten` drops nothing.
-        let outputs: Vec<&str> = outputs.into_iter().flatten().collect();
-        let items = outputs
-            .iter()
-            .any(|output| *output != "null")
-            .then(|| format!("[{}]", outputs.join(",")));
-        let n = i32::try_from(outputs.len()).unwrap_or(i32::MAX);
-        let done = sqlx::query(self.sql.settle_whole.clone())
-            .bind(receipt)
-            .bind(n)
-            .bind(items)
-            .bind(self.clock.offset_ms())
-            .execute(&self.pool)
-            .await?;
-        Ok((done.rows_affected() == 1)
-            .then(|| Settled { done: n.cast_unsigned(), ..Settled::default() }))
     }
 
     pub(in crate::store::log) async fn sweep(&self, most: i64) -> Result<Vec<Settled>, LogError> {
@@ -150,6 +174,25 @@ impl PostgresLog {
             .await?;
         Ok(())
     }
+}
+
+/// What acking every position from 0 records (`None` when no position has an output), in an option
+/// that is `None` when that is not what is asked.
+struct Outputs(Option<String>);
+
+fn outputs_of_all(settlements: &[Settlement]) -> Option<Outputs> {
+    let mut outputs = vec![None; settlements.len()];
+    for settlement in settlements {
+        let Verdict::Done { output } = &settlement.verdict else { return None };
+        match outputs.get_mut(usize::from(settlement.position)) {
+            Some(free @ None) => *free = Some(output.as_deref().unwrap_or("null")),
+            _ => return None,
+        }
+    }
+    // Every position from 0 is there once, so `flatten` drops nothing.
+    let outputs: Vec<&str> = outputs.into_iter().flatten().collect();
+    let any = outputs.iter().any(|output| *output != "null");
+    Some(Outputs(any.then(|| format!("[{}]", outputs.join(",")))))
 }
 
 fn lease_row(row: &PgRow) -> Result<LeaseRow, LogError> {

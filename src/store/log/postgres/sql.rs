@@ -18,11 +18,11 @@ pub struct Statements {
     pub commit_batch: SqlStr,
     /// Which of the two conditions refused a batch.
     pub why_refused: SqlStr,
-    /// A slice of a queue, leased.
+    /// Slices of a queue, leased.
     pub receive: SqlStr,
     /// When the next thing that waits comes due.
     pub next_due: SqlStr,
-    /// All of a lease acked at once.
+    /// Leases of which everything is acked at once.
     pub settle_whole: SqlStr,
     /// Locks leases by receipt, in order.
     pub lock_leases: SqlStr,
@@ -107,10 +107,23 @@ select count(*) from allowed";
 
 const WHY_REFUSED: &str = "select exists (select 1 from topic where id=$1 and version=$2)";
 
-/// Due redeliveries first (at most half while fresh messages wait; the odd one by a coin, so that a
-/// consumer of single messages sees both), leased by block, last attempts alone. Then segments in
-/// turn, as many as the size of the first four suggests. Rows come in any order: `pos` places them.
-const RECEIVE: &str = "
+/// The messages of a lease in one row: texts end to end, with their lengths in bytes, cost half of a
+/// row a message. The lengths hold because the database speaks UTF-8, as `store::open` makes sure.
+macro_rules! gather {
+    () => {
+        "array_agg(m.sheet), array_agg(m.\"row\"), array_agg(octet_length(m.data)), string_agg(m.data,''),
+    array_agg(octet_length(m.attributes)), string_agg(m.attributes,'')"
+    };
+}
+
+/// Serves `$4` consumers at once, up to `$2` messages each: a statement costs much the same for one
+/// as for eight. Due redeliveries first (at most half while fresh messages wait; the odd one by a
+/// coin, so that a consumer of single messages sees both), leased by block, last attempts alone.
+/// Then segments in turn, as many as the size of the first four suggests. What is taken is counted
+/// through, redeliveries first, and consumer `k` gets the `k`-th `$2` of it: leases are cut there.
+/// A row a lease; its messages come in any order, and the array of positions says which is which.
+const RECEIVE: &str = concat!(
+    "
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$3::int8 as now),
 q as materialized (select deadline_ms, max_deliveries from queue where id=$1),
 h as materialized (
@@ -121,41 +134,48 @@ h as materialized (
 r as materialized (
   select message_id, upload_id, attempts, last_error from redelivery
   where queue_id=$1 and available_at<=(select now from clock) order by available_at
-  limit (select case when exists (select 1 from h) then ($2::int+(random()<0.5)::int)/2 else $2::int end)
+  limit (select case when exists (select 1 from h) then ($2::int*$4::int+(random()<0.5)::int)/2 else $2::int*$4::int end)
   for update skip locked),
 rd as (delete from redelivery d where d.queue_id=$1 and d.message_id=any(array(select message_id from r))),
+nr as materialized (
+  select gen_random_uuid() as id, consumer, upload_id, min(message_id) as first_id, count(*)::int as n,
+    array_agg(message_id order by message_id) as ids, array_agg((attempts+1)::smallint order by message_id) as attempts
+  from (select *, ((row_number() over (order by message_id)-1)/$2::int)::int as consumer from r) x
+  group by consumer, message_id/1000, upload_id, case when attempts+1>=(select max_deliveries from q) then message_id end),
 rl as (insert into lease(id,queue_id,upload_id,first_id,n,ids,attempts,unsettled,expires_at)
-  select gen_random_uuid(), $1, upload_id, min(message_id), count(*), array_agg(message_id order by message_id),
-    array_agg(attempts+1 order by message_id), count(*), (select now from clock)+(select deadline_ms from q)
-  from r group by message_id/1000, upload_id, case when attempts+1>=(select max_deliveries from q) then message_id end
-  returning id, upload_id, n, ids, attempts),
+  select id, $1, upload_id, first_id, n, ids, attempts, n, (select now from clock)+(select deadline_ms from q) from nr),
 s as materialized (
   select first_id, size, next, taken, upload_id, turn from segment
   where queue_id=$1 and not held and available_at<=(select now from clock)
     and (expires_at is null or expires_at>(select now from clock))
   order by turn, first_id
-  limit (select case when (select count(*) from r)>=$2::int then 0
-      else coalesce(1+($2::int-1)/greatest(1,avg(remaining))::int,1) end from h)
+  limit (select case when (select count(*) from r)>=$2::int*$4::int then 0
+      else coalesce(1+($2::int*$4::int-1)/greatest(1,avg(remaining))::int,1) end from h)
   for update skip locked),
-t as (select *, least(size-next,want-before)::int as take from (
-    select s.*, $2::int-(select count(*) from r) as want,
-      coalesce(sum(size-next) over (order by turn, first_id rows between unbounded preceding and 1 preceding),0) as before
-    from s) x where before<want),
+t as materialized (
+  select *, least(size-next,$2::int*$4::int-before)::int as take from (
+    select s.*, ((select count(*) from r)
+      +coalesce(sum(size-next) over (order by turn, first_id rows between unbounded preceding and 1 preceding),0))::int as before
+    from s) x where before<$2::int*$4::int),
 sd as (delete from segment g using t where g.queue_id=$1 and g.first_id=t.first_id and t.next+t.take=t.size),
 su as (update segment g set next=t.next+t.take from t where g.queue_id=$1 and g.first_id=t.first_id and t.next+t.take<t.size),
+ns as materialized (
+  select gen_random_uuid() as id, consumer, upload_id, first_id+coalesce(taken[at+1],at) as first_id, n,
+    case when taken is not null then (select array_agg(first_id+o order by o) from unnest(taken[at+1:at+n]) o) end as ids
+  from (select t.*, c as consumer, next+greatest(before,c*$2::int)-before as at,
+      least(before+take,(c+1)*$2::int)-greatest(before,c*$2::int) as n
+    from t cross join lateral generate_series(before/$2::int,(before+take-1)/$2::int) c) x),
 sl as (insert into lease(id,queue_id,upload_id,first_id,n,ids,unsettled,expires_at)
-  select gen_random_uuid(), $1, upload_id, first_id+coalesce(taken[next+1],next), take,
-    (select array_agg(first_id+o order by o) from unnest(taken[next+1:next+take]) o), take,
-    (select now from clock)+(select deadline_ms from q)
-  from t returning id, upload_id, first_id, n, ids)
-select l.id, l.upload_id, l.n, (select deadline_ms from q) as deadline,
-  (m.id-l.first_id)::int as pos, 1::smallint as attempt, m.id as message, m.sheet, m.\"row\", m.data, m.attributes
-from sl l join message m on m.id>=l.first_id and m.id<l.first_id+l.n where l.ids is null
+  select id, $1, upload_id, first_id, n, ids, n, (select now from clock)+(select deadline_ms from q) from ns)
+select l.id, l.upload_id, l.n, (select deadline_ms from q), l.consumer, l.first_id, null::int8[] as ids, null::smallint[], x.*
+from ns l cross join lateral (select array_agg((m.id-l.first_id)::int), ", gather!(), "
+  from message m where m.id>=l.first_id and m.id<l.first_id+l.n) x where l.ids is null
 union all
-select l.id, l.upload_id, l.n, (select deadline_ms from q),
-  (u.pos-1)::int, coalesce(l.attempts[u.pos],1::smallint), m.id, m.sheet, m.\"row\", m.data, m.attributes
-from (select id, upload_id, n, ids, attempts from rl union all select id, upload_id, n, ids, null from sl where ids is not null) l
-cross join lateral unnest(l.ids) with ordinality u(mid,pos) join message m on m.id=u.mid";
+select l.id, l.upload_id, l.n, (select deadline_ms from q), l.consumer, l.first_id, l.ids, l.attempts, x.*
+from (select id, upload_id, n, consumer, first_id, ids, attempts from nr
+  union all select id, upload_id, n, consumer, first_id, ids, null from ns where ids is not null) l
+cross join lateral (select array_agg((u.pos-1)::int), ", gather!(), "
+  from unnest(l.ids) with ordinality u(mid,pos) join message m on m.id=u.mid) x");
 
 /// Without SKIP LOCKED: whether a receive that found nothing was right.
 /// Segments past their retention are left out as there: they come due for nobody.
@@ -167,11 +187,17 @@ select least(
   (select available_at from redelivery where queue_id=$1 order by available_at limit 1))
   - (select now from clock)";
 
+/// Leases are locked in the order of their ids, as by all who settle. Answers those it applied to;
+/// the others are gone, or partly settled.
 const SETTLE_WHOLE: &str = "
-with l as (delete from lease where id=$1 and settled is null and n=$2 returning *)
-insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,attempts,items,settled_at)
-select queue_id, first_id, coalesce(ids[n],first_id+n-1), upload_id, 1, n, ids, attempts, $3,
-  (extract(epoch from clock_timestamp())*1000)::int8+$4::int8 from l";
+with l as materialized (
+  select l.*, x.items from unnest($1::uuid[],$2::int[],$3::text[]) x(id,n,items) join lease l on l.id=x.id
+  where l.settled is null and l.n=x.n order by l.id for update of l),
+gone as (delete from lease where id=any(array(select id from l))),
+o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,attempts,items,settled_at)
+  select queue_id, first_id, coalesce(ids[n],first_id+n-1), upload_id, 1, n, ids, attempts, items,
+    (extract(epoch from clock_timestamp())*1000)::int8+$4::int8 from l)
+select id from l";
 
 macro_rules! lease_columns {
     () => {

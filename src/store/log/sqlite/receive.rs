@@ -6,8 +6,10 @@ use uuid::Uuid;
 use super::{SqliteLog, from_json, to_json};
 use crate::domain::RowNumber;
 use crate::store::clock::duration;
-use crate::store::log::gather::Gather;
-use crate::store::log::types::{BLOCK, Emptiness, Handed, LogError, QueueId, Received, UploadId};
+use crate::store::log::gather::in_order;
+use crate::store::log::types::{
+    BLOCK, Emptiness, Handed, HandedLease, LogError, QueueId, Received, UploadId,
+};
 
 /// What one receive has to know of its queue.
 struct Terms {
@@ -35,6 +37,7 @@ impl SqliteLog {
         &self,
         queue: QueueId,
         max: i32,
+        consumers: i32,
     ) -> Result<Received, LogError> {
         let mut tx = self.write().await?;
         let (deadline_ms, max_deliveries): (i64, i32) =
@@ -43,18 +46,23 @@ impl SqliteLog {
                 .fetch_one(&mut *tx)
                 .await?;
         let terms = Terms { queue, deadline_ms, max_deliveries, now: self.clock.now_ms() };
-        let leases = take(&mut tx, &terms, usize::try_from(max).unwrap_or(1)).await?;
-        if leases.is_empty() {
-            let due = next_due(&mut tx, &terms).await?;
-            return Ok(Received::Empty(Emptiness::Until(due.map(duration))));
-        }
-        let mut gather = Gather::default();
-        for lease in &leases {
-            insert(&mut tx, &terms, lease).await?;
-            read(&mut tx, &terms, lease, &mut gather).await?;
+        let mut handed = vec![];
+        for consumer in 0..usize::try_from(consumers).unwrap_or(1) {
+            let leases = take(&mut tx, &terms, usize::try_from(max).unwrap_or(1)).await?;
+            if leases.is_empty() && consumer == 0 {
+                let due = next_due(&mut tx, &terms).await?;
+                return Ok(Received::Empty(Emptiness::Until(due.map(duration))));
+            }
+            if leases.is_empty() {
+                break;
+            }
+            for lease in &leases {
+                insert(&mut tx, &terms, lease).await?;
+                handed.push(read(&mut tx, &terms, lease, consumer).await?);
+            }
         }
         tx.commit().await?;
-        gather.finish().map(Received::Leases)
+        Ok(Received::Leases(handed))
     }
 }
 
@@ -194,8 +202,8 @@ async fn read(
     tx: &mut SqliteTransaction<'_>,
     terms: &Terms,
     lease: &NewLease,
-    gather: &mut Gather,
-) -> Result<(), LogError> {
+    consumer: usize,
+) -> Result<HandedLease, LogError> {
     let rows = match &lease.ids {
         None => {
             sqlx::query(
@@ -216,6 +224,7 @@ async fn read(
             .await?
         }
     };
+    let mut messages = Vec::with_capacity(rows.len());
     for row in rows {
         let position: i64 = row.try_get(5)?;
         let attempt = lease
@@ -225,22 +234,22 @@ async fn read(
             .unwrap_or(1);
         let sheet: Option<u16> = row.try_get(1)?;
         let number: Option<u32> = row.try_get(2)?;
-        gather.add(
-            lease.id,
-            lease.upload.map(UploadId),
-            lease.n,
-            duration(terms.deadline_ms),
-            Handed {
-                position: u16::try_from(position).unwrap_or(u16::MAX),
-                id: row.try_get(0)?,
-                attempt: attempt.cast_unsigned(),
-                place: sheet.zip(number.map(RowNumber)),
-                data: row.try_get::<String, _>(3)?.into(),
-                attributes: row.try_get::<Option<String>, _>(4)?.map(Into::into),
-            },
-        )?;
+        messages.push(Handed {
+            position: u16::try_from(position).unwrap_or(u16::MAX),
+            id: row.try_get(0)?,
+            attempt: attempt.cast_unsigned(),
+            place: sheet.zip(number.map(RowNumber)),
+            data: row.try_get::<String, _>(3)?.into(),
+            attributes: row.try_get::<Option<String>, _>(4)?.map(Into::into),
+        });
     }
-    Ok(())
+    Ok(HandedLease {
+        receipt: lease.id,
+        upload: lease.upload.map(UploadId),
+        deadline: duration(terms.deadline_ms),
+        consumer,
+        messages: in_order(messages, lease.n)?,
+    })
 }
 
 /// Milliseconds until the next thing that waits comes due.
