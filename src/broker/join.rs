@@ -86,6 +86,9 @@ async fn run<J: Joined>(work: Arc<J>, mut inbox: mpsc::Receiver<Waiting<J>>, lim
         }
         // The semaphore is never closed.
         let Ok(lane) = Arc::clone(&lanes).acquire_owned().await else { return };
+        // Callers that the last step answered together are about to ask together: they are runnable
+        // now, and have asked when this task comes round again.
+        tokio::task::yield_now().await;
         let (mut group, mut callers) = (vec![], vec![]);
         let mut rest = VecDeque::new();
         let mut waiting = std::mem::take(&mut passed_over);
