@@ -1,6 +1,7 @@
 //! rowmill: a spreadsheet goes in, every row becomes a durable message, workers process the
 //! messages concurrently, and the spreadsheet comes back with results.
 
+pub mod api;
 pub mod broker;
 pub mod cli;
 pub mod domain;

@@ -1,0 +1,37 @@
+//! The words of the HTTP API: what is sent and answered, shared by the server and the client.
+//!
+//! Times are RFC 3339 text in UTC, durations are seconds. Requests refuse fields they do not know;
+//! answers may grow new ones, which a client passes over.
+
+mod message;
+mod problem;
+mod result;
+mod upload;
+
+pub use message::{
+    Accepted, Ack, BadReceipt, Copy, Delivery, Extend, Extended, Nack, NewMessage, Publish,
+    Published, Receipt, Reject, Settle, Settled,
+};
+pub use problem::Problem;
+pub use result::{Outcome, State};
+pub use upload::{
+    Counts, Finding, Links, Row, RowCopy, Timings, Upload, UploadAnswer, UploadStatus,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// An answer of several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data<T> {
+    /// They.
+    pub data: Vec<T>,
+}
+
+/// One page of many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// What is on it.
+    pub data: Vec<T>,
+    /// What to say as `after` for the next page; nothing after the last.
+    pub next: Option<String>,
+}

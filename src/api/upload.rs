@@ -1,0 +1,179 @@
+//! Uploads.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::Problem;
+use super::result::State;
+
+/// How far an upload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadStatus {
+    /// Being read and published.
+    Ingesting,
+    /// Published whole; its messages are being worked off.
+    Published,
+    /// Every message has its outcome.
+    Ended,
+    /// A fault of the file ended its ingestion; nothing of it was published.
+    Failed,
+    /// Withdrawn.
+    Cancelled,
+}
+
+impl UploadStatus {
+    /// Whether it can change no more by itself.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Ended | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// An upload: `GET /uploads/{id}`, and what `POST /file/upload` answers for each file it took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// Its id.
+    pub id: Uuid,
+    /// The file's name as sent.
+    pub filename: String,
+    /// How far it is.
+    pub status: UploadStatus,
+    /// The topic its rows go to.
+    pub topic: String,
+    /// The file's size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file, in hex.
+    pub content_hash: String,
+    /// The numbers.
+    pub counts: Counts,
+    /// The times.
+    pub timings: Timings,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// Where more is.
+    pub links: Links,
+}
+
+/// The numbers of an upload. `read = published + unrouted + rejected` once all is read; each
+/// published row is one copy a queue that takes it, and `copies = waiting + in_flight + done + dead
+/// + expired + cancelled`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows read.
+    pub read: u64,
+    /// Rows that some queue takes.
+    pub published: u64,
+    /// Rows that became no message.
+    pub rejected: u64,
+    /// Rows that no queue takes.
+    pub unrouted: u64,
+    /// Blank rows passed over; known at the end of the file.
+    pub blank: u64,
+    /// Warnings; known at the end of the file.
+    pub warnings: u64,
+    /// Messages, one a published row and queue.
+    pub copies: u64,
+    /// Waiting for a delivery.
+    pub waiting: u64,
+    /// In consumers' hands.
+    pub in_flight: u64,
+    /// Acked.
+    pub done: u64,
+    /// Rejected, or out of attempts.
+    pub dead: u64,
+    /// Not delivered in time.
+    pub expired: u64,
+    /// Withdrawn before delivery.
+    pub cancelled: u64,
+}
+
+/// The times of an upload, RFC 3339 in UTC.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timings {
+    /// When the file had been received and accepted.
+    pub received_at: String,
+    /// When the last row was published and all were let go.
+    pub published_at: Option<String>,
+    /// When the last message ended.
+    pub ended_at: Option<String>,
+}
+
+/// Where more of an upload is, as paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Links {
+    /// The upload.
+    #[serde(rename = "self")]
+    pub this: String,
+    /// Its progress as events.
+    pub events: String,
+    /// Its rows.
+    pub rows: String,
+    /// Rejected rows and warnings.
+    pub rejects: String,
+}
+
+impl Links {
+    /// The links of an upload.
+    pub fn of(id: Uuid) -> Self {
+        let this = format!("/uploads/{id}");
+        Self {
+            events: format!("{this}/events"),
+            rows: format!("{this}/rows"),
+            rejects: format!("{this}/rejects"),
+            this,
+        }
+    }
+}
+
+/// What became of one file of `POST /file/upload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum UploadAnswer {
+    /// Taken (with `?wait=true`: published whole).
+    Taken(Box<Upload>),
+    /// Refused.
+    Refused(Box<Problem>),
+}
+
+/// A row of an upload: `GET /uploads/{id}/rows`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Row {
+    /// The sheet's name; a csv file has none.
+    pub sheet: Option<String>,
+    /// The row in it.
+    pub row: u32,
+    /// The message in each queue that takes it.
+    pub messages: Vec<RowCopy>,
+    /// The row.
+    pub data: Box<RawValue>,
+}
+
+/// A row's message in one queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowCopy {
+    /// The message's id.
+    pub id: String,
+    /// The queue's name.
+    pub queue: String,
+    /// Where it is: an end, or [`State::Waiting`] for all that has not ended.
+    pub state: State,
+}
+
+/// A rejected row or a warning: `GET /uploads/{id}/rejects`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Whether the row was rejected; else it is a warning.
+    pub rejected: bool,
+    /// Where, such as `Orders!C17`.
+    pub address: String,
+    /// The sheet.
+    pub sheet: Option<String>,
+    /// The row.
+    pub row: Option<u32>,
+    /// The column, such as `C`.
+    pub column: Option<String>,
+    /// What.
+    pub detail: String,
+}
