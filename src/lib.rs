@@ -5,6 +5,7 @@ pub mod api;
 pub mod broker;
 pub mod cli;
 pub mod domain;
+pub mod http;
 pub mod ingest;
 pub mod store;
 pub mod telemetry;

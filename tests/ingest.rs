@@ -44,6 +44,10 @@ impl Scene {
             content_hash: "0".into(),
             options: "{}".into(),
             topic,
+            bytes: 0,
+            spool: None,
+            stream: false,
+            lease: None,
         };
         let upload = store.control.create_upload(upload).await.unwrap();
         Self { _database: database, store, broker, queue, upload, file }

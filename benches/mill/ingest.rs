@@ -87,6 +87,10 @@ pub(crate) async fn publish(file: &str, url: &str) {
         content_hash: String::new(),
         options: "{}".into(),
         topic,
+        bytes: 0,
+        spool: None,
+        stream: false,
+        lease: None,
     };
     let upload = store.control.create_upload(new).await.unwrap();
 

@@ -138,6 +138,10 @@ async fn publish(store: &Store, broker: &SqlBroker, topic: rowmill::store::log::
         content_hash: String::new(),
         options: "{}".into(),
         topic,
+        bytes: 0,
+        spool: None,
+        stream: false,
+        lease: None,
     };
     let upload = store.control.create_upload(upload).await.unwrap();
     let sheets = r#"[{"index":0,"name":"Sheet1"}]"#;

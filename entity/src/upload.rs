@@ -18,6 +18,9 @@ pub enum State {
     /// A fault of the file ended its ingestion; nothing of it was published.
     #[sea_orm(string_value = "failed")]
     Failed,
+    /// It was withdrawn.
+    #[sea_orm(string_value = "cancelled")]
+    Cancelled,
 }
 
 /// An upload.
@@ -53,6 +56,14 @@ pub struct Model {
     pub totals: Option<String>,
     /// The fault, as JSON, of a failed one.
     pub problem: Option<String>,
+    /// The file's size in bytes.
+    pub bytes: i64,
+    /// The name of its file in the spool; none when it was read where it lies.
+    pub spool: Option<String>,
+    /// Whether its messages are let go while it is read.
+    pub stream: bool,
+    /// Until when its ingestion is its owner's; none when nobody else would take it over.
+    pub lease_until: Option<i64>,
     /// When it was received.
     pub created_at: i64,
     /// When its last row was published and all were let go.

@@ -8,6 +8,7 @@ use sea_orm_migration::sea_orm;
 
 mod m0001_control;
 mod m0002_log;
+mod m0003_service;
 
 /// Every change, oldest first.
 #[derive(Debug)]
@@ -16,7 +17,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_control::Migration), Box::new(m0002_log::Migration)]
+        vec![
+            Box::new(m0001_control::Migration),
+            Box::new(m0002_log::Migration),
+            Box::new(m0003_service::Migration),
+        ]
     }
 }
 

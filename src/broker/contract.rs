@@ -1,11 +1,14 @@
 //! The contract between those who use a broker and those who are one.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::domain::{Finding, Lease, QueueName, Receipt, RowNumber, Settled, Settlement};
+use crate::domain::{
+    Finding, Lease, MessageId, QueueName, Receipt, RowNumber, Settled, Settlement, TopicName,
+};
 use crate::store::log::{Fence, TopicId};
 
 /// Why a broker could not do what it was asked.
@@ -15,6 +18,12 @@ pub enum BrokerError {
     /// There is no such queue.
     #[error("there is no queue `{0}`")]
     NoQueue(QueueName),
+    /// There is no such topic.
+    #[error("there is no topic `{0}`")]
+    NoTopic(TopicName),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// Another process has taken the upload over: nothing was published, and nothing can be.
     #[error("the upload was taken over by another process")]
     LeaseLost,
@@ -107,6 +116,37 @@ pub struct Publishing {
     pub held: bool,
 }
 
+/// A message to be published that is no row of an upload.
+#[derive(Debug, Clone)]
+pub struct MessageBody {
+    /// A JSON object, as text.
+    pub data: Bytes,
+    /// What queues filter by.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What makes a publish happen once, however often it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Once {
+    /// The asker's name for it.
+    pub key: String,
+    /// What it must be the same as, if the key was used before: a hash of the request.
+    pub fingerprint: String,
+}
+
+/// A published message in one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyOf {
+    /// The queue.
+    pub queue: QueueName,
+    /// The message's id there.
+    pub id: MessageId,
+    /// How long until the first delivery.
+    pub delay: Duration,
+    /// How long it may wait.
+    pub retention: Option<Duration>,
+}
+
 /// What publishing a batch did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Published {
@@ -137,6 +177,21 @@ pub trait Broker: Source {
         to: &Publishing,
         batch: RowBatch,
     ) -> impl Future<Output = Result<Published, BrokerError>> + Send;
+
+    /// Publishes messages that are no rows of an upload, in one step: all of them, durably, or
+    /// nothing. Answers, in the order given, the copies made of each: the queue and the id there,
+    /// none for a message that no queue takes. With `once`, a publish that was made before under the
+    /// same key answers what it answered then, and makes nothing.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoTopic`]; [`BrokerError::KeyReused`] when the key was used for something else;
+    /// [`BrokerError::Store`].
+    fn publish_messages(
+        &self,
+        topic: &TopicName,
+        messages: Vec<MessageBody>,
+        once: Option<Once>,
+    ) -> impl Future<Output = Result<Vec<Vec<CopyOf>>, BrokerError>> + Send;
 
     /// Records the sheets that are being read, as JSON: what their messages are said to come from.
     ///

@@ -12,6 +12,8 @@ mod join;
 mod joined;
 mod sql;
 
-pub use contract::{Broker, BrokerError, Published, Publishing, RowBatch, Source, Ticket};
+pub use contract::{
+    Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
+};
 pub use join::JoinLimits;
 pub use sql::{SqlBroker, SqlBrokerLimits};

@@ -14,16 +14,20 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::contract::{Broker, BrokerError, Published, Publishing, RowBatch, Source, Ticket};
+use super::contract::{
+    Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
+};
 use super::fanout::route;
 use super::join::{JoinLimits, Joiner};
 use super::joined::{Receives, Settle, Settles, Share, SharedError};
 use crate::domain::{
-    Delivery, Lease, MessageKey, Origin, QueueName, Receipt, RowNumber, Settled, Settlement,
+    Delivery, Lease, MessageId, MessageKey, Origin, QueueName, Receipt, RowNumber, Settled,
+    Settlement, TopicName,
 };
 use crate::store::control::{Queue, Routes};
 use crate::store::log::{
-    BLOCK, Emptiness, Fence, HandedLease, LogError, NewBatch, NewMessage, RowsOf, TopicId, UploadId,
+    BLOCK, Emptiness, Fence, HandedLease, LogError, NewBatch, NewMessage, QueueId, RowsOf, TopicId,
+    UploadId,
 };
 use crate::store::{Store, StoreError};
 
@@ -143,6 +147,17 @@ impl SqlBroker {
         if settled.iter().any(|settled| settled.again + settled.dead > 0) {
             self.wake();
         }
+    }
+
+    /// The queue and the message's number that an id stands for, if it is one of this installation.
+    pub fn open_id(&self, id: MessageId) -> Option<(QueueId, i64)> {
+        let (queue, message) = self.0.key.open(id)?;
+        Some((QueueId(i32::try_from(queue).ok()?), i64::try_from(message).ok()?))
+    }
+
+    /// The public id of a message in a queue.
+    pub fn id_of(&self, queue: QueueId, message: i64) -> MessageId {
+        self.0.key.id(queue.0.cast_unsigned(), message.cast_unsigned())
     }
 
     /// Wakes the consumers of this process that sleep because they found nothing.
@@ -321,6 +336,16 @@ impl Broker for SqlBroker {
             }
         }
         Err(store(LogError::RoutesChanged))
+    }
+
+    async fn publish_messages(
+        &self,
+        topic: &TopicName,
+        messages: Vec<MessageBody>,
+        once: Option<Once>,
+    ) -> Result<Vec<Vec<CopyOf>>, BrokerError> {
+        let _ = (messages, once);
+        Err(BrokerError::NoTopic(topic.clone()))
     }
 
     async fn describe(&self, fence: Fence, sheets: &str) -> Result<(), BrokerError> {

@@ -16,6 +16,7 @@
 mod batch;
 mod coverage;
 mod feed;
+pub mod intake;
 pub mod reader;
 
 use std::sync::atomic::{AtomicU64, Ordering};

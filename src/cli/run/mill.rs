@@ -261,6 +261,10 @@ impl Mill<'_> {
                     content_hash: hash,
                     options: self.args.options_json()?,
                     topic,
+                    bytes: 0,
+                    spool: None,
+                    stream: false,
+                    lease: None,
                 };
                 self.store.control.create_upload(new).await?
             }

@@ -5,6 +5,7 @@
 //! exclusive lock; publishers hold the shared one. So every batch is published by routes that were
 //! true at one moment, and no batch is half old, half new.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rowmill_entity::{queue, topic};
@@ -116,6 +117,35 @@ impl Control {
             .await?
             .ok_or_else(|| StoreError::Damaged(format!("topic {name} is gone")))?;
         Ok(TopicId(kept.id))
+    }
+
+    /// The number of a topic.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn topic(&self, name: &TopicName) -> Result<Option<TopicId>, StoreError> {
+        let found = topic::Entity::find()
+            .filter(topic::Column::Name.eq(name.as_str()))
+            .one(&self.db)
+            .await?;
+        Ok(found.map(|model| TopicId(model.id)))
+    }
+
+    /// The name of a topic; `None` when it is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn topic_name(&self, id: TopicId) -> Result<Option<String>, StoreError> {
+        Ok(topic::Entity::find_by_id(id.0).one(&self.db).await?.map(|model| model.name))
+    }
+
+    /// The names of all queues, by their numbers.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn queue_names(&self) -> Result<HashMap<QueueId, String>, StoreError> {
+        let all = queue::Entity::find().all(&self.db).await?;
+        Ok(all.into_iter().map(|model| (QueueId(model.id), model.name)).collect())
     }
 
     /// A queue by its name.

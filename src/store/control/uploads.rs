@@ -1,11 +1,14 @@
 //! Uploads: who ingests one, by which epoch, and how far it is.
 
+use std::time::Duration;
+
 use rowmill_entity::upload::{self, State};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use super::{Control, StoreError};
+use crate::store::clock::millis;
 use crate::store::log::{Fence, LogError, TopicId, UploadId};
 
 /// An upload to be recorded.
@@ -23,6 +26,15 @@ pub struct NewUpload {
     pub options: String,
     /// Where its rows go.
     pub topic: TopicId,
+    /// The file's size in bytes.
+    pub bytes: u64,
+    /// The name of its file in the spool, if it is kept there.
+    pub spool: Option<String>,
+    /// Whether workers may begin before the file has been read to its end.
+    pub stream: bool,
+    /// How long its ingestion is the maker's without [`Control::renew`]; `None` for as long as it
+    /// takes, where nobody else would take it over.
+    pub lease: Option<Duration>,
 }
 
 /// An upload as it is recorded.
@@ -44,6 +56,24 @@ pub struct Upload {
     pub sheets: String,
     /// What the reader counted, as JSON, once it came to the end.
     pub totals: Option<String>,
+    /// Why it failed: a [`Problem`](crate::domain::Problem) as JSON.
+    pub problem: Option<String>,
+    /// SHA-256 of the file, in hex.
+    pub content_hash: String,
+    /// The file's size in bytes.
+    pub bytes: u64,
+    /// The name of its file in the spool.
+    pub spool: Option<String>,
+    /// How it is read: [`ReadOptions`](crate::workbook::ReadOptions) as JSON.
+    pub options: String,
+    /// Whether workers may begin before the file has been read to its end.
+    pub stream: bool,
+    /// When it was received, in milliseconds since 1970 (UTC); so are the others.
+    pub created_at: i64,
+    /// When all of it was published.
+    pub published_at: Option<i64>,
+    /// When the last of it ended.
+    pub ended_at: Option<i64>,
 }
 
 impl Upload {
@@ -66,6 +96,10 @@ impl Control {
             filename: Set(new.filename),
             content_hash: Set(new.content_hash),
             options: Set(new.options),
+            bytes: Set(i64::try_from(new.bytes).unwrap_or(i64::MAX)),
+            spool: Set(new.spool),
+            stream: Set(new.stream),
+            lease_until: Set(new.lease.map(|lease| self.clock.now_ms() + millis(lease))),
             topic_id: Set(new.topic.0),
             state: Set(State::Ingesting),
             epoch: Set(1),
@@ -97,6 +131,36 @@ impl Control {
     pub async fn upload(&self, id: UploadId) -> Result<Upload, StoreError> {
         let model = upload::Entity::find_by_id(id.0).one(&self.db).await?;
         read(model.ok_or_else(|| StoreError::Damaged(format!("there is no upload {}", id.0)))?)
+    }
+
+    /// An upload by the id that users see.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn upload_by_public_id(&self, id: Uuid) -> Result<Option<Upload>, StoreError> {
+        upload::Entity::find()
+            .filter(upload::Column::PublicId.eq(id.to_string()))
+            .one(&self.db)
+            .await?
+            .map(read)
+            .transpose()
+    }
+
+    /// Uploads, newest first: those older than `before`, `limit` at most.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn uploads(
+        &self,
+        before: Option<UploadId>,
+        limit: u64,
+    ) -> Result<Vec<Upload>, StoreError> {
+        let mut query = upload::Entity::find();
+        if let Some(before) = before {
+            query = query.filter(upload::Column::Id.lt(before.0));
+        }
+        let found = query.order_by_desc(upload::Column::Id).limit(limit).all(&self.db).await?;
+        found.into_iter().map(read).collect()
     }
 
     /// Makes the caller the one who ingests: whoever did before can commit nothing from now on.
@@ -170,6 +234,15 @@ fn read(model: upload::Model) -> Result<Upload, StoreError> {
         epoch: model.epoch,
         sheets: model.sheets,
         totals: model.totals,
+        problem: model.problem,
+        content_hash: model.content_hash,
+        bytes: u64::try_from(model.bytes).unwrap_or(0),
+        spool: model.spool,
+        options: model.options,
+        stream: model.stream,
+        created_at: model.created_at,
+        published_at: model.published_at,
+        ended_at: model.ended_at,
     })
 }
 

@@ -184,6 +184,69 @@ impl Counts {
     }
 }
 
+/// How an upload stands, over all queues but the dead ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Rows that became messages.
+    pub messages: u64,
+    /// Those of them that no queue takes.
+    pub unrouted: u64,
+    /// Messages with their copies: one for each queue that takes a row.
+    pub copies: u64,
+    /// Rows that were rejected, as far as recorded.
+    pub rejected: u64,
+    /// Copies in consumers' hands.
+    pub in_flight: u64,
+    /// Copies that have ended.
+    pub ended: Counts,
+}
+
+impl Standing {
+    /// Copies that wait for a delivery.
+    pub fn waiting(&self) -> u64 {
+        self.copies.saturating_sub(self.ended.ended() + self.in_flight)
+    }
+}
+
+/// Where a message of a queue is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// Waits for a delivery.
+    Waiting,
+    /// In a consumer's hands.
+    InFlight,
+    /// Has its outcome.
+    Ended(Ended),
+}
+
+/// A message of a queue, as looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its number.
+    pub id: i64,
+    /// The queue.
+    pub queue: QueueId,
+    /// The upload it is a row of.
+    pub upload: Option<UploadId>,
+    /// The row.
+    pub row: Option<RowNumber>,
+    /// Where it is.
+    pub at: Whereabouts,
+}
+
+/// Which outcomes are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OutcomeQuery {
+    /// Of this queue; of all unless told.
+    pub queue: Option<QueueId>,
+    /// Of this upload.
+    pub upload: Option<UploadId>,
+    /// That ended so.
+    pub kind: Option<OutcomeKind>,
+    /// After this message of this queue.
+    pub after: Option<(QueueId, i64)>,
+}
+
 /// How a message ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutcomeKind {

@@ -94,6 +94,10 @@ impl Mill {
                 content_hash: String::new(),
                 options: "{}".into(),
                 topic: self.topic,
+                bytes: 0,
+                spool: None,
+                stream: false,
+                lease: None,
             };
             let upload = self.store.control.create_upload(new).await?;
             let taken_over = Arc::new(AtomicI64::new(0));

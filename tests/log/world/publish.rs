@@ -11,6 +11,10 @@ impl World<'_> {
             content_hash: String::new(),
             options: "{}".into(),
             topic: self.topic,
+            bytes: 0,
+            spool: None,
+            stream: false,
+            lease: None,
         };
         let upload = self.store.control.create_upload(new).await?;
         let Fence { upload: id, epoch } = upload.fence();

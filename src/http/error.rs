@@ -1,0 +1,156 @@
+//! What goes wrong, as a problem document with its status: the one place where errors of the layers
+//! below become HTTP.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::api;
+use crate::broker::BrokerError;
+use crate::domain::{self, ProblemKind};
+use crate::store::StoreError;
+use crate::store::log::LogError;
+
+/// An answer that is a problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// The document.
+    pub problem: api::Problem,
+    /// Seconds after which to try again.
+    pub retry_after: Option<u32>,
+}
+
+impl ApiError {
+    /// A problem of a kind (`/problems/KIND`).
+    pub fn new(
+        status: StatusCode,
+        kind: &str,
+        title: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
+        let problem = api::Problem {
+            kind: format!("/problems/{kind}"),
+            title: title.into(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            ..api::Problem::default()
+        };
+        Self { problem, retry_after: None }
+    }
+
+    /// 404: there is no such thing.
+    pub fn missing(what: &str, name: impl std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            format!("There is no such {what}"),
+            format!("there is no {what} `{name}`"),
+        )
+    }
+
+    /// 422: the request says something that cannot be.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-request",
+            "The request says something that cannot be",
+            detail,
+        )
+    }
+
+    /// 409: not as things stand.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "That cannot be done as things stand", detail)
+    }
+
+    /// 503, with the seconds after which to come again.
+    pub fn unavailable(detail: impl Into<String>, retry_after: u32) -> Self {
+        let title = "The server cannot do that now";
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail);
+        error.retry_after = Some(retry_after);
+        error
+    }
+
+    /// The status it is answered with.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// The status of a fault of a file.
+pub fn status_of(kind: ProblemKind) -> StatusCode {
+    match kind {
+        ProblemKind::WrongKind => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ProblemKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ProblemKind::Encrypted
+        | ProblemKind::Unreadable
+        | ProblemKind::NoSuchSheet
+        | ProblemKind::BadHeader
+        | ProblemKind::Empty
+        | ProblemKind::ReaderDied => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+impl From<&domain::Problem> for api::Problem {
+    fn from(problem: &domain::Problem) -> Self {
+        let kind = serde_json::to_value(problem.kind).unwrap_or_default();
+        Self {
+            kind: format!("/problems/{}", kind.as_str().unwrap_or_default()),
+            title: problem.kind.title().to_owned(),
+            status: status_of(problem.kind).as_u16(),
+            detail: problem.detail.clone(),
+            sheet: problem.at.sheet.as_deref().map(str::to_owned),
+            row: problem.at.row.map(|row| row.0),
+            column: problem.at.column.map(|column| column.to_string()),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<domain::Problem> for ApiError {
+    fn from(problem: domain::Problem) -> Self {
+        Self { problem: (&problem).into(), retry_after: None }
+    }
+}
+
+/// A database that cannot be reached is 503: the request may be sent again. Anything else below is
+/// a defect or damage: 500, told in the log alone.
+fn internal(error: &dyn std::error::Error) -> ApiError {
+    tracing::error!(%error, "a request failed");
+    ApiError::unavailable("the database does not answer; try again", 1)
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        internal(&error)
+    }
+}
+
+impl From<LogError> for ApiError {
+    fn from(error: LogError) -> Self {
+        internal(&error)
+    }
+}
+
+impl From<BrokerError> for ApiError {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::NoQueue(name) => Self::missing("queue", name),
+            BrokerError::NoTopic(name) => Self::missing("topic", name),
+            BrokerError::KeyReused => Self::conflict(error.to_string()),
+            error => internal(&error),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let body = serde_json::to_string(&self.problem).unwrap_or_default();
+        let kind = (header::CONTENT_TYPE, "application/problem+json");
+        let mut response = (status, [kind], body).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

@@ -1,0 +1,101 @@
+//! The HTTP API: a file a resource, each with its requests, one call on what is below, and its
+//! answers. Wire types are in [`crate::api`]; what goes wrong becomes `application/problem+json`
+//! in [`error`], in one place.
+
+pub mod error;
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Broker;
+use crate::domain::MessageKey;
+use crate::ingest::intake::Intake;
+use crate::store::Store;
+
+pub use error::ApiError;
+
+/// What bounds requests.
+#[derive(Debug, Clone)]
+pub struct HttpLimits {
+    /// Bytes of a file. 1 GiB.
+    pub file_bytes: u64,
+    /// Files in one request. 20.
+    pub files: usize,
+    /// Bytes of any other request's body. 16 MiB.
+    pub body_bytes: usize,
+    /// Messages in one publish, settle or receive. 1,000.
+    pub messages: usize,
+    /// The longest `wait` of a receive. 30 s.
+    pub receive_wait: std::time::Duration,
+    /// Items on a page at most. 1,000.
+    pub page: usize,
+    /// How long a client may send nothing while it uploads. 30 s.
+    pub upload_silence: std::time::Duration,
+    /// The shortest time between two events of one stream. 250 ms.
+    pub event_every: std::time::Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        use std::time::Duration;
+        Self {
+            file_bytes: 1 << 30,
+            files: 20,
+            body_bytes: 16 << 20,
+            messages: 1_000,
+            receive_wait: Duration::from_secs(30),
+            page: 1_000,
+            upload_silence: Duration::from_secs(30),
+            event_every: Duration::from_millis(250),
+        }
+    }
+}
+
+/// What every request can reach. Cheap to clone.
+#[derive(Debug)]
+pub struct App<B>(Arc<Parts<B>>);
+
+/// The parts of an [`App`].
+#[derive(Debug)]
+pub struct Parts<B> {
+    /// The database.
+    pub store: Store,
+    /// What carries messages.
+    pub broker: B,
+    /// What makes and checks message ids.
+    pub key: MessageKey,
+    /// What takes files in.
+    pub intake: Intake<B>,
+    /// What bounds requests.
+    pub limits: HttpLimits,
+    /// Fires when the server stops: long answers (polls, event streams) end then.
+    pub stop: CancellationToken,
+}
+
+impl<B> Clone for App<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B> std::ops::Deref for App<B> {
+    type Target = Parts<B>;
+
+    fn deref(&self) -> &Parts<B> {
+        &self.0
+    }
+}
+
+impl<B: Broker + Clone> App<B> {
+    /// An app of these parts.
+    pub fn new(parts: Parts<B>) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// All routes.
+    pub fn router(self) -> Router {
+        Router::new().with_state(self)
+    }
+}
