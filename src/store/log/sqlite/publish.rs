@@ -5,7 +5,7 @@ use sqlx::SqliteTransaction;
 
 use super::{SqliteLog, to_json};
 use crate::store::clock::millis;
-use crate::store::log::types::{LogError, NewBatch, NewMessage, Taken};
+use crate::store::log::types::{LogError, NewBatch, NewMessage, NewSegment, Taken};
 
 /// Messages in one insert statement: few enough that the statement stays small, many enough that
 /// its cost is shared. Batches of 500, the usual size, are whole multiples.
@@ -20,8 +20,8 @@ impl SqliteLog {
         let upload = rows.map(|rows| rows.fence.upload.0);
         let n = i32::try_from(batch.messages.len()).unwrap_or(i32::MAX);
         sqlx::query(
-            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,created_at) \
-             values (?,?,?,?,?,?,?,?,?)",
+            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,created_at) \
+             values (?,?,?,?,?,?,?,?,?,?)",
         )
         .bind(batch.first_id)
         .bind(n)
@@ -31,6 +31,7 @@ impl SqliteLog {
         .bind(rows.map_or(0, |rows| rows.first_row.0))
         .bind(rows.map_or(0, |rows| rows.last_row.0))
         .bind(batch.unrouted)
+        .bind(batch.segments.iter().map(|segment| size_of(segment, n)).sum::<i32>())
         .bind(now)
         .execute(&mut *tx)
         .await?;
@@ -41,11 +42,9 @@ impl SqliteLog {
             first += i64::try_from(chunk.len()).unwrap_or(0);
         }
         for segment in &batch.segments {
-            let (size, taken) = match &segment.taken {
-                Taken::All => (n, None),
-                Taken::Offsets(offsets) => {
-                    (i32::try_from(offsets.len()).unwrap_or(i32::MAX), Some(to_json(offsets)))
-                }
+            let taken = match &segment.taken {
+                Taken::All => None,
+                Taken::Offsets(offsets) => Some(to_json(offsets)),
             };
             sqlx::query(
                 "insert into segment(queue_id,first_id,size,taken,upload_id,turn,held,available_at,expires_at,created_at) \
@@ -53,7 +52,7 @@ impl SqliteLog {
             )
             .bind(segment.queue.0)
             .bind(batch.first_id)
-            .bind(size)
+            .bind(size_of(segment, n))
             .bind(taken)
             .bind(upload)
             .bind(rows.map(|rows| rows.turn))
@@ -109,6 +108,14 @@ impl SqliteLog {
         .fetch_one(&mut **tx)
         .await?;
         if ours { Ok(()) } else { Err(LogError::LeaseLost) }
+    }
+}
+
+/// How many of a batch's `n` messages a segment holds.
+fn size_of(segment: &NewSegment, n: i32) -> i32 {
+    match &segment.taken {
+        Taken::All => n,
+        Taken::Offsets(offsets) => i32::try_from(offsets.len()).unwrap_or(i32::MAX),
     }
 }
 
