@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rowmill_migration::{Migrator, MigratorTrait};
 use sea_orm::{DbErr, SqlxPostgresConnector, SqlxSqliteConnector};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -261,6 +261,30 @@ impl Store {
         }
     }
 
+    /// Tells the other processes on this database that something changed, in a word of ours that
+    /// [`Store::listen`] hears. On SQLite nobody listens.
+    ///
+    /// # Errors
+    /// [`StoreError::Statement`].
+    pub async fn notify(&self, word: &str) -> Result<(), StoreError> {
+        if let Pools::Postgres(pool) = &self.pools {
+            sqlx::query("select pg_notify('rowmill',$1)").bind(word).execute(pool).await?;
+        }
+        Ok(())
+    }
+
+    /// Hears what processes on this database tell; `None` on SQLite, where nobody does. Takes one
+    /// connection for as long as it is held.
+    ///
+    /// # Errors
+    /// [`StoreError::Statement`].
+    pub async fn listen(&self) -> Result<Option<Listener>, StoreError> {
+        let Pools::Postgres(pool) = &self.pools else { return Ok(None) };
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen("rowmill").await?;
+        Ok(Some(Listener(listener)))
+    }
+
     /// The PostgreSQL pool, when that is the database: for tests that look at the tables.
     #[doc(hidden)]
     pub fn postgres_pool(&self) -> Option<&PgPool> {
@@ -277,6 +301,21 @@ impl Store {
             Pools::Postgres(_) => None,
             Pools::Sqlite { writer, .. } => Some(writer),
         }
+    }
+}
+
+/// Hears the words of [`Store::notify`].
+#[derive(Debug)]
+pub struct Listener(PgListener);
+
+impl Listener {
+    /// The next word; `None` when the connection was lost and words may have been missed. It is made
+    /// again by the next call.
+    ///
+    /// # Errors
+    /// [`StoreError::Statement`], also when the store was closed.
+    pub async fn heard(&mut self) -> Result<Option<String>, StoreError> {
+        Ok(self.0.try_recv().await?.map(|word| word.payload().to_owned()))
     }
 }
 

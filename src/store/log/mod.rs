@@ -28,8 +28,8 @@ use uuid::Uuid;
 pub use postgres::sql::Statements as PostgresStatements;
 pub use types::{
     BLOCK, Counts, Covered, Emptiness, Ended, Fence, Found, Handed, HandedLease, LogError,
-    NewBatch, NewMessage, NewSegment, OutcomeKind, OutcomeQuery, PageAfter, QueueId, Received,
-    RowOutcome, RowsOf, Standing, Taken, TopicId, UploadId, Whereabouts,
+    NewBatch, NewMessage, NewSegment, OutcomeKind, OutcomeQuery, PageAfter, Publication, QueueId,
+    Received, RowOutcome, RowsOf, Standing, Taken, TopicId, UploadId, Whereabouts,
 };
 
 use super::Clock;
@@ -93,9 +93,15 @@ impl Log {
     ///
     /// # Errors
     /// [`LogError::RoutesChanged`] when the topic's queues are not those the batch was routed by;
+    /// [`LogError::PublishedBefore`] when it has a name that was used before;
     /// [`LogError::LeaseLost`] when the upload is no longer this publisher's.
     pub async fn publish(&self, batch: &NewBatch) -> Result<(), LogError> {
         both!(self, log => log.publish(batch).await)
+    }
+
+    /// Forgets the names of publishes that were made longer ago than that. Answers how many.
+    pub async fn forget_publications(&self, age: Duration) -> Result<u64, LogError> {
+        both!(self, log => log.forget_publications(age).await)
     }
 
     /// Lets the held segments of an upload go, all in one step, and records that it is published.

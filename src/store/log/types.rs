@@ -101,6 +101,19 @@ pub struct NewBatch {
     pub segments: Vec<NewSegment>,
     /// How many messages no queue takes.
     pub unrouted: u32,
+    /// Makes it once, if it has a name.
+    pub once: Option<Publication>,
+}
+
+/// A publish that is made once, however often it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Its name, for its topic.
+    pub key: String,
+    /// What was asked, as a hash.
+    pub fingerprint: String,
+    /// What is answered, now and whenever it is asked for again.
+    pub answer: String,
 }
 
 /// A message as it is handed out.
@@ -358,6 +371,9 @@ pub enum LogError {
     /// Another process has taken the upload over, or it has ended: nothing was committed.
     #[error("the upload was taken over by another process")]
     LeaseLost,
+    /// A publish of that name was made before; this one made nothing.
+    #[error("that was published before")]
+    PublishedBefore(Publication),
     /// A message's data is not text.
     #[error("a message's data is not UTF-8 text")]
     NotText(#[from] std::str::Utf8Error),

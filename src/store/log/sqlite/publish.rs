@@ -1,11 +1,15 @@
 //! Publishing on SQLite: messages by inserts of many rows, and their bookkeeping, in one
 //! transaction.
 
+use std::time::Duration;
+
 use sqlx::SqliteTransaction;
 
 use super::{SqliteLog, to_json};
 use crate::store::clock::millis;
-use crate::store::log::types::{LogError, NewBatch, NewMessage, NewSegment, Taken};
+use crate::store::log::types::{
+    LogError, NewBatch, NewMessage, NewSegment, Publication, Taken, TopicId,
+};
 
 /// Messages in one insert statement: few enough that the statement stays small, many enough that
 /// its cost is shared. Batches of 500, the usual size, are whole multiples.
@@ -16,6 +20,9 @@ impl SqliteLog {
         let now = self.clock.now_ms();
         let mut tx = self.write().await?;
         self.check(&mut tx, batch).await?;
+        if let Some(once) = &batch.once {
+            self.name(&mut tx, batch.topic, once).await?;
+        }
         let rows = batch.rows.as_ref();
         let upload = rows.map(|rows| rows.fence.upload.0);
         let n = i32::try_from(batch.messages.len()).unwrap_or(i32::MAX);
@@ -81,6 +88,49 @@ impl SqliteLog {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    async fn name(
+        &self,
+        tx: &mut SqliteTransaction<'_>,
+        topic: TopicId,
+        once: &Publication,
+    ) -> Result<(), LogError> {
+        let before: Option<(String, String)> = sqlx::query_as(
+            "select fingerprint, answer from publication where topic_id=? and key=?",
+        )
+        .bind(topic.0)
+        .bind(&once.key)
+        .fetch_optional(&mut **tx)
+        .await?;
+        if let Some((fingerprint, answer)) = before {
+            let key = once.key.clone();
+            return Err(LogError::PublishedBefore(Publication { key, fingerprint, answer }));
+        }
+        sqlx::query(
+            "insert into publication(topic_id,key,fingerprint,answer,created_at) values (?,?,?,?,?)",
+        )
+        .bind(topic.0)
+        .bind(&once.key)
+        .bind(&once.fingerprint)
+        .bind(&once.answer)
+        .bind(self.clock.now_ms())
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    pub(in crate::store::log) async fn forget_publications(
+        &self,
+        age: Duration,
+    ) -> Result<u64, LogError> {
+        let mut tx = self.write().await?;
+        let gone = sqlx::query("delete from publication where created_at<?")
+            .bind(self.clock.now_ms() - millis(age))
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(gone.rows_affected())
     }
 
     /// That the batch was routed by today's routes, and that its upload is still its publisher's.
