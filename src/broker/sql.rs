@@ -27,7 +27,7 @@ use crate::domain::{
     Delivery, Lease, MessageId, MessageKey, Origin, QueueName, Receipt, RowNumber, Settled,
     Settlement, TopicName,
 };
-use crate::store::control::Queue;
+use crate::store::control::{Queue, UploadState};
 use crate::store::log::{
     Emptiness, Fence, HandedLease, LogError, NewBatch, NewMessage, QueueId, RowsOf, TopicId,
     UploadId,
@@ -98,7 +98,11 @@ struct UploadOrigin {
 }
 
 fn shared(error: SharedError) -> BrokerError {
-    BrokerError::Store(Box::new(error))
+    if error.is_outage() {
+        BrokerError::Outage(Box::new(error))
+    } else {
+        BrokerError::Store(Box::new(error))
+    }
 }
 
 /// The task that joins calls ends with the runtime, and a step only if it panics.
@@ -109,6 +113,7 @@ fn died() -> BrokerError {
 fn store(error: impl Into<StoreError>) -> BrokerError {
     match error.into() {
         StoreError::Log(LogError::LeaseLost) => BrokerError::LeaseLost,
+        error if error.is_outage() => BrokerError::Outage(Box::new(error)),
         error => BrokerError::Store(Box::new(error)),
     }
 }
@@ -225,6 +230,12 @@ impl SqlBroker {
         Ok(source)
     }
 
+    /// Whether what is being asked was done before, by a call whose answer was lost.
+    async fn ended_by_us(&self, fence: Fence, states: &[UploadState]) -> Result<bool, BrokerError> {
+        let upload = self.0.store.control.upload(fence.upload).await.map_err(store)?;
+        Ok(upload.epoch == fence.epoch && states.contains(&upload.state))
+    }
+
     async fn hand_out(&self, queue: &Queue, lease: HandedLease) -> Result<Lease, BrokerError> {
         let upload = match lease.upload {
             Some(id) => Some(self.upload(id).await?),
@@ -333,7 +344,7 @@ impl Broker for SqlBroker {
             new.unrouted = routed.unrouted;
             new.segments = routed.segments;
             match self.0.store.log.publish(&new).await {
-                Ok(()) => {
+                Ok(()) | Err(LogError::AlreadyThere) => {
                     if !to.held {
                         self.wake();
                     }
@@ -362,6 +373,7 @@ impl Broker for SqlBroker {
         let placed = self.0.publishes.ask(asked).await.ok_or_else(died)?;
         let placed = placed.map_err(|error| match error {
             NotPublished::KeyReused => BrokerError::KeyReused,
+            NotPublished::Store(error) if error.is_outage() => BrokerError::Outage(Box::new(error)),
             error => BrokerError::Store(Box::new(error)),
         })?;
         let copy = |placed: Placed| {
@@ -384,13 +396,31 @@ impl Broker for SqlBroker {
     }
 
     async fn release(&self, fence: Fence, totals: &str) -> Result<(), BrokerError> {
-        self.0.store.log.release(fence, totals).await.map_err(store)?;
+        match self.0.store.log.release(fence, totals).await {
+            Err(LogError::LeaseLost)
+                if self
+                    .ended_by_us(fence, &[UploadState::Published, UploadState::Ended])
+                    .await? => {}
+            released => released.map_err(store)?,
+        }
         self.wake();
         Ok(())
     }
 
     async fn discard(&self, fence: Fence, problem: &str) -> Result<(), BrokerError> {
-        self.0.store.log.discard(fence, problem).await.map_err(store)
+        let upload = self.0.store.control.upload(fence.upload).await.map_err(store)?;
+        let log = &self.0.store.log;
+        let taken_back = if upload.stream {
+            log.fail_streaming(fence, problem).await
+        } else {
+            log.discard(fence, problem).await
+        };
+        match taken_back {
+            Err(LogError::LeaseLost) if self.ended_by_us(fence, &[UploadState::Failed]).await? => {
+                Ok(())
+            }
+            taken_back => taken_back.map_err(store),
+        }
     }
 }
 

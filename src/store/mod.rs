@@ -14,7 +14,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use rowmill_migration::{Migrator, MigratorTrait};
-use sea_orm::{DbErr, SqlxPostgresConnector, SqlxSqliteConnector};
+use sea_orm::{DbErr, RuntimeErr, SqlxPostgresConnector, SqlxSqliteConnector};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -63,6 +63,39 @@ pub enum StoreError {
     /// What is kept cannot be understood.
     #[error("the database is damaged: {0}")]
     Damaged(String),
+}
+
+impl StoreError {
+    /// Whether the database does not answer, so that the same may work later.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Statement(source) => is_outage(source),
+            Self::Log(error) => error.is_outage(),
+            Self::Database(DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) => {
+                matches!(error, RuntimeErr::SqlxError(error) if is_outage(error))
+            }
+            Self::Database(DbErr::ConnectionAcquire(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether an error says that the server is away, starting, stopping or full for the moment.
+fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        // Classes of PostgreSQL: 08 connection, 53 resources, 57P stopping or starting, 40 to be
+        // tried again, 25006 a server that only reads for now. Codes of SQLite: 5 busy, 6 locked.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))
+                || matches!(&*code, "25006" | "5" | "6" | "261" | "517")
+        }),
+        _ => false,
+    }
 }
 
 /// How many connections, and how long to wait for one.

@@ -94,7 +94,7 @@ impl PostgresLog {
         let mut tx = self.pool.begin().await?;
         let was: Option<(String, bool)> = sqlx::query_as(
             "update upload u set state=case when $3::text is null then 'cancelled' else 'failed' end, problem=$3, \
-               epoch=epoch+1, run_key=null, lease_until=null, \
+               epoch=epoch+case when $3::text is null then 1 else 0 end, run_key=null, lease_until=null, \
                ended_at=(extract(epoch from clock_timestamp())*1000)::int8+$2::int8 \
              from (select id, state, stream from upload where id=$1 for update) was \
              where u.id=was.id and case when $4::int is null then was.state in ('ingesting','published') \

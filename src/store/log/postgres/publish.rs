@@ -22,7 +22,7 @@ impl PostgresLog {
         if !batch.messages.is_empty() {
             let mut copy = tx.copy_in_raw(self.sql.copy_messages.as_str()).await?;
             copy.send(copy_rows(batch)?).await?;
-            copy.finish().await?;
+            copy.finish().await.map_err(already_there)?;
         }
         if !self.commit_batch(&mut tx, batch).await? {
             let routed: bool = sqlx::query_scalar(self.sql.why_refused.clone())
@@ -127,8 +127,17 @@ impl PostgresLog {
             .bind(findings.iter().map(|(row, _)| row.0.cast_signed()).collect::<Vec<_>>())
             .bind(findings.iter().map(|(_, content)| content.as_str()).collect::<Vec<_>>())
             .fetch_one(&mut **tx)
-            .await?;
+            .await
+            .map_err(already_there)?;
         Ok(allowed == 1)
+    }
+}
+
+/// Ids come from a sequence: only this batch can have used them.
+fn already_there(error: sqlx::Error) -> LogError {
+    match error.as_database_error() {
+        Some(database) if database.is_unique_violation() => LogError::AlreadyThere,
+        _ => error.into(),
     }
 }
 

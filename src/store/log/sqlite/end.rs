@@ -93,7 +93,7 @@ impl SqliteLog {
         let Some((state, stream)) = was else { return Ok(false) };
         sqlx::query(
             "update upload set state=case when ?3 is null then 'cancelled' else 'failed' end, problem=?3, \
-               epoch=epoch+1, run_key=null, lease_until=null, ended_at=?2 where id=?1",
+               epoch=epoch+(?3 is null), run_key=null, lease_until=null, ended_at=?2 where id=?1",
         )
         .bind(upload.0)
         .bind(now)

@@ -23,6 +23,14 @@ impl SqliteLog {
         if let Some(once) = &batch.once {
             self.name(&mut tx, batch.topic, once).await?;
         }
+        let there: bool =
+            sqlx::query_scalar("select exists (select 1 from batch where first_id=?)")
+                .bind(batch.first_id)
+                .fetch_one(&mut *tx)
+                .await?;
+        if there {
+            return Err(LogError::AlreadyThere);
+        }
         let rows = batch.rows.as_ref();
         let upload = rows.map(|rows| rows.fence.upload.0);
         let n = i32::try_from(batch.messages.len()).unwrap_or(i32::MAX);
@@ -62,7 +70,7 @@ impl SqliteLog {
             .bind(size_of(segment, n))
             .bind(taken)
             .bind(upload)
-            .bind(rows.map(|rows| rows.turn))
+            .bind(rows.filter(|rows| rows.held).map(|rows| rows.turn))
             .bind(rows.is_some_and(|rows| rows.held))
             .bind(now + millis(segment.delay))
             .bind(segment.retention.map(|retention| now + millis(retention)))
