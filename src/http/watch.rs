@@ -37,8 +37,8 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
     ApiError::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",
-        "The server has a fault",
-        "the request met a fault of the server; its log tells which",
+        "The server failed",
+        "the server met a fault of its own; its log says more",
     )
     .into_response()
 }
