@@ -10,7 +10,7 @@ use crate::support::TestDatabase;
 pub(crate) struct Api {
     pub(crate) server: TestServer,
     pub(crate) client: reqwest::Client,
-    pub(crate) database: TestDatabase,
+    _database: TestDatabase,
 }
 
 /// What was answered: the status, and the body as JSON.
@@ -18,7 +18,11 @@ pub(crate) type Answer = (u16, Value);
 
 impl Api {
     pub(crate) async fn on(database: TestDatabase) -> Self {
-        Self { server: TestServer::start(database.url()).await, client: client(), database }
+        Self {
+            server: TestServer::start(database.url()).await,
+            client: client(),
+            _database: database,
+        }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
