@@ -16,8 +16,8 @@ mod watch;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
+use axum::{Extension, Router};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,7 @@ use crate::ingest::intake::Intake;
 use crate::store::{Store, StoreError};
 
 pub use error::ApiError;
+use extract::BodyRoom;
 
 /// What bounds requests.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct HttpLimits {
     pub files: usize,
     /// Bytes of any other request's body. 16 MiB.
     pub body_bytes: usize,
+    /// Bytes of such bodies in memory, all requests together. 256 MiB.
+    pub bodies_bytes: usize,
     /// Messages in one publish, settle or receive. 1,000.
     pub messages: usize,
     /// The longest `wait` of a receive. 30 s.
@@ -56,6 +59,7 @@ impl Default for HttpLimits {
             file_bytes: 1 << 30,
             files: 20,
             body_bytes: 16 << 20,
+            bodies_bytes: 256 << 20,
             messages: 1_000,
             receive_wait: Duration::from_secs(30),
             page: 1_000,
@@ -108,6 +112,7 @@ impl<B: Broker + Clone> App<B> {
 
     /// All routes.
     pub fn router(self) -> Router {
+        let room = BodyRoom::new(self.limits.bodies_bytes);
         let routes = Router::new()
             .merge(health::routes::<B>())
             .merge(queues::routes::<B>())
@@ -115,6 +120,7 @@ impl<B: Broker + Clone> App<B> {
             .merge(topics::routes::<B>())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
+            .layer(Extension(room))
             .with_state(self);
         watch::over(routes)
     }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::Method;
 use rowmill::broker::SqlBroker;
 use rowmill::http::HttpLimits;
 use rowmill::http::server::{Server, ServerEnd, ServerSettings};
@@ -38,23 +37,39 @@ async fn a_queue_that_was_changed_stays_so(database: TestDatabase) {
 }
 
 async fn a_stop_ends_long_polls_and_then_the_process(database: TestDatabase) {
-    let mut api = Api::on(database).await;
-    let poll = api.request(Method::GET, "/queues/rows/messages?wait=30").send();
+    let home = tempfile::tempdir().unwrap();
+    let mut command = TestServer::command(&home);
+    command
+        .args(["--listen", "127.0.0.1:0", "--database-url", database.url()])
+        .env("ROWMILL_LOG", "rowmill=debug");
+    let mut server = TestServer::run(command, home).await;
+    let poll = client().get(server.url("/queues/rows/messages?wait=30")).send();
     let poll = tokio::spawn(poll);
-    // The poll is there once a request that was sent after it on a connection of its own is answered
-    // and it still is not.
-    api.get("/health").await;
-    tokio::time::timeout(Duration::from_millis(300), std::future::pending::<()>())
-        .await
-        .unwrap_err();
-    assert!(!poll.is_finished());
+    server.logged(&["/queues/rows/messages", "began"]).await;
     let begun = Instant::now();
-    api.server.signal("-TERM");
+    server.signal("-TERM");
     let response = poll.await.unwrap().unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.text().await.unwrap(), r#"{"data":[]}"#);
-    assert_eq!(api.server.ended().await.code(), Some(0));
+    assert_eq!(server.ended().await.code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(20), "it waited for the poll");
+}
+
+#[tokio::test]
+async fn a_request_is_one_line_of_the_log() {
+    let database = TestDatabase::sqlite();
+    let home = tempfile::tempdir().unwrap();
+    let mut command = TestServer::command(&home);
+    command
+        .args(["--listen", "127.0.0.1:0", "--database-url", database.url()])
+        .env("ROWMILL_LOG", "rowmill=info");
+    let server = TestServer::run(command, home).await;
+    client().get(server.url("/nowhere?secret=1")).send().await.unwrap();
+    let line = server.logged(&["/nowhere"]).await;
+    for part in ["INFO", "GET", "404", "latency"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(!line.contains("secret"), "{line}");
 }
 
 /// Sends half a request, and waits until the server reads on for the rest.

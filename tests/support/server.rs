@@ -9,6 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How long a server may take to start, or to end after what held it is gone.
@@ -20,6 +21,7 @@ pub(crate) struct TestServer {
     child: Child,
     url: String,
     home: TempDir,
+    log: watch::Receiver<String>,
 }
 
 impl TestServer {
@@ -59,12 +61,14 @@ impl TestServer {
         };
         let url = timeout(PATIENCE, listens).await.expect("the server never listened");
         // Read on, so that a full pipe does not hold the server.
+        let (written, log) = watch::channel(String::new());
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 eprintln!("{line}");
+                written.send_modify(|log| log.extend([&line, "\n"]));
             }
         });
-        Self { child, url, home }
+        Self { child, url, home, log }
     }
 
     /// A path of the server as a URL.
@@ -85,6 +89,16 @@ impl TestServer {
     /// The number of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("the server has ended")
+    }
+
+    /// Waits until its log has a line with all of these, and answers the line. What it logs is set by
+    /// `ROWMILL_LOG`.
+    pub(crate) async fn logged(&self, parts: &[&str]) -> String {
+        let fits = |line: &&str| parts.iter().all(|part| line.contains(part));
+        let mut log = self.log.clone();
+        let found = log.wait_for(|log| log.lines().any(|line| fits(&line)));
+        let found = timeout(PATIENCE, found).await.expect("it was never logged").unwrap();
+        found.lines().find(fits).unwrap().to_owned()
     }
 
     /// Sends it a signal, such as `-TERM`.
