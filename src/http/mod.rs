@@ -1,20 +1,33 @@
 //! The HTTP API: a file a resource, each with its requests, one call on what is below, and its
 //! answers. Wire types are in [`crate::api`]; what goes wrong becomes `application/problem+json`
-//! in [`error`], in one place.
+//! in [`error`], in one place; what can be wrong with any request is found in `extract`. [`server`]
+//! is the process around it.
 
 pub mod error;
+mod extract;
+mod health;
+mod keeper;
+mod queues;
+mod results;
+pub mod server;
+mod time;
+mod topics;
+mod watch;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::{Extension, Router};
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::domain::MessageKey;
 use crate::ingest::intake::Intake;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 pub use error::ApiError;
+use extract::BodyRoom;
 
 /// What bounds requests.
 #[derive(Debug, Clone)]
@@ -25,6 +38,8 @@ pub struct HttpLimits {
     pub files: usize,
     /// Bytes of any other request's body. 16 MiB.
     pub body_bytes: usize,
+    /// Bytes of such bodies in memory, all requests together. 256 MiB.
+    pub bodies_bytes: usize,
     /// Messages in one publish, settle or receive. 1,000.
     pub messages: usize,
     /// The longest `wait` of a receive. 30 s.
@@ -44,6 +59,7 @@ impl Default for HttpLimits {
             file_bytes: 1 << 30,
             files: 20,
             body_bytes: 16 << 20,
+            bodies_bytes: 256 << 20,
             messages: 1_000,
             receive_wait: Duration::from_secs(30),
             page: 1_000,
@@ -96,6 +112,35 @@ impl<B: Broker + Clone> App<B> {
 
     /// All routes.
     pub fn router(self) -> Router {
-        Router::new().with_state(self)
+        let room = BodyRoom::new(self.limits.bodies_bytes);
+        let routes = Router::new()
+            .merge(health::routes::<B>())
+            .merge(queues::routes::<B>())
+            .merge(results::routes::<B>())
+            .merge(topics::routes::<B>())
+            .fallback(no_such_path)
+            .method_not_allowed_fallback(no_such_method)
+            .layer(Extension(room))
+            .with_state(self);
+        watch::over(routes)
     }
+}
+
+async fn no_such_path(uri: Uri) -> ApiError {
+    ApiError::missing("path", uri.path())
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "That cannot be done there",
+        format!("{method} cannot be done on {}", uri.path()),
+    )
+}
+
+/// JSON that the database keeps, to be answered as it is.
+fn kept_json(text: Box<str>) -> Result<Box<RawValue>, StoreError> {
+    let damaged = |error| StoreError::Damaged(format!("what should be JSON is not: {error}"));
+    RawValue::from_string(text.into()).map_err(damaged)
 }
