@@ -1,5 +1,7 @@
 //! Messages that are no rows: published once and joined, received in another process, looked up.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::collections::BTreeMap;
