@@ -1,5 +1,7 @@
 //! Real processes of rowmill: servers on ports of their own, and workers.
 
+#![allow(dead_code, reason = "each test that uses this file uses a part of it")]
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
