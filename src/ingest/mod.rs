@@ -18,6 +18,7 @@ mod coverage;
 mod feed;
 pub mod intake;
 pub mod reader;
+pub mod spool;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -13,6 +13,7 @@
 //! of it or nothing; which one is not known to the caller.
 
 mod gather;
+mod page;
 mod plan;
 mod postgres;
 mod rows;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use page::{CopyState, FindingAt, RowAt, RowPage, UploadRow};
 pub use postgres::sql::Statements as PostgresStatements;
 pub use types::{
     BLOCK, Counts, Covered, Emptiness, Ended, Fence, Found, Handed, HandedLease, LogError,
