@@ -3,6 +3,7 @@
 //! in [`error`], in one place.
 
 pub mod error;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -96,6 +97,6 @@ impl<B: Broker + Clone> App<B> {
 
     /// All routes.
     pub fn router(self) -> Router {
-        Router::new().with_state(self)
+        Router::new().merge(uploads::routes()).with_state(self)
     }
 }
