@@ -18,7 +18,6 @@ use crate::domain::TopicName;
 use crate::http::{ApiError, App};
 use crate::ingest::Ingested;
 use crate::ingest::intake::{NotTaken, Spooled, Stage, TakeOptions, Taken};
-use crate::ingest::spool;
 use crate::workbook::ReadOptions;
 
 /// The topic that rows go to unless told.
@@ -129,13 +128,7 @@ async fn answer<B: Broker + Clone>(
     topic: &TopicName,
     wait: bool,
 ) -> Result<(StatusCode, Json<api::Data<api::UploadAnswer>>), ApiError> {
-    // A task of its own: a client that goes away now leaves files that are taken in, not files that
-    // lie about.
-    let taking = tokio::spawn(take_all(app.clone(), inbox, take));
-    let mut slots = taking.await.map_err(|error| {
-        tracing::error!(%error, "taking files in died");
-        ApiError::unavailable("the files could not be taken in", 1)
-    })?;
+    let mut slots = take_all(app, inbox, take).await;
     if wait {
         for slot in &mut slots {
             let Ok(taken) = &mut slot.outcome else { continue };
@@ -158,7 +151,7 @@ async fn answer<B: Broker + Clone>(
 }
 
 async fn take_all<B: Broker + Clone>(
-    app: App<B>,
+    app: &App<B>,
     mut inbox: Inbox,
     options: TakeOptions,
 ) -> Vec<Slot> {
@@ -167,7 +160,7 @@ async fn take_all<B: Broker + Clone>(
         slots.push(match file {
             Ok(file) => {
                 let filename = Some(file.filename.clone());
-                Slot { filename, outcome: take(&app, file, options.clone()).await }
+                Slot { filename, outcome: take(app, file, options.clone()).await }
             }
             Err(refused) => {
                 Slot { filename: refused.problem.filename.clone(), outcome: Err(refused) }
@@ -182,15 +175,7 @@ async fn take<B: Broker + Clone>(
     file: Spooled,
     options: TakeOptions,
 ) -> Result<Taken, ApiError> {
-    let name = file.spool.clone();
-    let error = match app.intake.take(file, options).await {
-        Ok(taken) => return Ok(taken),
-        Err(error) => error,
-    };
-    if let Err(error) = spool::remove(&app.intake.settings().spool, &name).await {
-        tracing::warn!(%error, file = name, "a file that was not taken stays in the spool");
-    }
-    Err(match error {
+    app.intake.take(file, options).await.map_err(|error| match error {
         NotTaken::Refused(problem) => problem.into(),
         NotTaken::Busy => {
             ApiError::unavailable("all readers are busy; send the file again", BUSY_SECONDS)
