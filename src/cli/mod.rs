@@ -3,8 +3,10 @@
 
 mod migrate;
 mod read;
+mod read_limits;
 mod run;
 mod sample;
+mod serve;
 mod signals;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    Serve(Box<serve::Args>),
     Migrate(migrate::Args),
     Sample(sample::Args),
     #[command(hide = true)]
@@ -37,6 +40,7 @@ impl Cli {
             // Before anything is started: the reader limits its own process first.
             Command::Read(args) => args.run(),
             Command::Run(args) => block_on(args.run()),
+            Command::Serve(args) => block_on(args.run()),
             Command::Migrate(args) => block_on(args.run()),
             Command::Sample(args) => args.run(),
         }

@@ -108,8 +108,8 @@ fn boundary(headers: &HeaderMap) -> Result<String, ApiError> {
         }
         Err(_) => Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "wrong-kind",
-            "The body is of a kind that cannot be taken here",
+            "wrong-content-type",
+            "The body is not of a type that is understood here",
             "send the files as multipart/form-data, in the field `files`",
         )),
     }
