@@ -48,7 +48,10 @@ pub(super) async fn upload<B: Broker + Clone>(
         length: content_length(&parts.headers),
     };
     let received = body::receive(&mut body, asked.boundary, &terms).await;
-    linger(body, app.stop.clone());
+    let silent = |refused: &ApiError| refused.status() == StatusCode::REQUEST_TIMEOUT;
+    if !received.as_ref().is_err_and(silent) {
+        linger(body, app.stop.clone());
+    }
     let answered = match received {
         Ok(inbox) => answer(&app, inbox, asked.take, &asked.topic, asked.wait).await,
         Err(refused) => Err(refused),
