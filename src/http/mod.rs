@@ -12,6 +12,7 @@ mod results;
 pub mod server;
 mod time;
 mod topics;
+mod uploads;
 mod watch;
 
 use std::sync::Arc;
@@ -118,6 +119,7 @@ impl<B: Broker + Clone> App<B> {
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())
             .merge(topics::routes::<B>())
+            .merge(uploads::routes())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .layer(Extension(room))
