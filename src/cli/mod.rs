@@ -1,6 +1,8 @@
 //! The command line: a file a subcommand, each with its arguments and what it does. A new command
 //! is one file, one variant and one arm.
 
+mod bench;
+mod health;
 mod migrate;
 mod read;
 mod run;
@@ -26,6 +28,8 @@ enum Command {
     Run(Box<run::Args>),
     Migrate(migrate::Args),
     Sample(sample::Args),
+    Bench(bench::Args),
+    Health(health::Args),
     #[command(hide = true)]
     Read(read::Args),
 }
@@ -39,6 +43,8 @@ impl Cli {
             Command::Run(args) => block_on(args.run()),
             Command::Migrate(args) => block_on(args.run()),
             Command::Sample(args) => args.run(),
+            Command::Bench(args) => block_on(args.run()),
+            Command::Health(args) => block_on(args.run()),
         }
     }
 }
