@@ -5,8 +5,10 @@ mod bench;
 mod health;
 mod migrate;
 mod read;
+mod read_limits;
 mod run;
 mod sample;
+mod serve;
 mod signals;
 
 use std::process::ExitCode;
@@ -26,6 +28,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    Serve(Box<serve::Args>),
     Migrate(migrate::Args),
     Sample(sample::Args),
     Bench(bench::Args),
@@ -41,6 +44,7 @@ impl Cli {
             // Before anything is started: the reader limits its own process first.
             Command::Read(args) => args.run(),
             Command::Run(args) => block_on(args.run()),
+            Command::Serve(args) => block_on(args.run()),
             Command::Migrate(args) => block_on(args.run()),
             Command::Sample(args) => args.run(),
             Command::Bench(args) => block_on(args.run()),

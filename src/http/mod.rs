@@ -1,18 +1,30 @@
 //! The HTTP API: a file a resource, each with its requests, one call on what is below, and its
 //! answers. Wire types are in [`crate::api`]; what goes wrong becomes `application/problem+json`
-//! in [`error`], in one place.
+//! in [`error`], in one place; what can be wrong with any request is found in `extract`. [`server`]
+//! is the process around it.
 
 pub mod error;
+mod extract;
+mod health;
+mod keeper;
+mod queues;
+mod results;
+pub mod server;
+mod time;
+mod topics;
+mod watch;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::domain::MessageKey;
 use crate::ingest::intake::Intake;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 pub use error::ApiError;
 
@@ -96,6 +108,33 @@ impl<B: Broker + Clone> App<B> {
 
     /// All routes.
     pub fn router(self) -> Router {
-        Router::new().with_state(self)
+        let routes = Router::new()
+            .merge(health::routes::<B>())
+            .merge(queues::routes::<B>())
+            .merge(results::routes::<B>())
+            .merge(topics::routes::<B>())
+            .fallback(no_such_path)
+            .method_not_allowed_fallback(no_such_method)
+            .with_state(self);
+        watch::over(routes)
     }
+}
+
+async fn no_such_path(uri: Uri) -> ApiError {
+    ApiError::missing("path", uri.path())
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "That cannot be done there",
+        format!("{method} cannot be done on {}", uri.path()),
+    )
+}
+
+/// JSON that the database keeps, to be answered as it is.
+fn kept_json(text: Box<str>) -> Result<Box<RawValue>, StoreError> {
+    let damaged = |error| StoreError::Damaged(format!("what should be JSON is not: {error}"));
+    RawValue::from_string(text.into()).map_err(damaged)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::RunError;
+use crate::cli::read_limits::read_limits;
 use crate::domain::QueueName;
 use crate::workbook::{CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice};
 use crate::worker::{AnyHandler, Exec, ExecLimits, HandlerError, Rate, Sleep, WorkerLimits};
@@ -152,19 +153,7 @@ impl Args {
 
     /// The limits of reading, with those that were said on the command line.
     pub(super) fn read_limits(&self) -> Result<ReadLimits, RunError> {
-        let mut limits = serde_json::to_value(ReadLimits::default())
-            .map_err(|error| RunError::Option(error.to_string()))?;
-        for one in &self.read_limit {
-            let bad =
-                || RunError::Option(format!("`{one}` is not a limit: it is said as NAME=NUMBER"));
-            let (name, value) = one.split_once('=').ok_or_else(bad)?;
-            let value: u64 = value.trim().parse().map_err(|_| bad())?;
-            let limit = limits.get_mut(name.trim()).ok_or_else(|| {
-                RunError::Option(format!("there is no limit `{name}` of reading"))
-            })?;
-            *limit = value.into();
-        }
-        serde_json::from_value(limits).map_err(|error| RunError::Option(error.to_string()))
+        read_limits(&self.read_limit).map_err(|error| RunError::Option(error.to_string()))
     }
 
     /// The handler, for messages of `queue`.

@@ -1,0 +1,28 @@
+//! Whether this server can do its work: whether its database answers.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::{ApiError, App};
+use crate::broker::Broker;
+
+/// How long the database may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
+    Router::new().route("/health", get(health::<B>))
+}
+
+async fn health<B: Broker + Clone>(State(app): State<App<B>>) -> Result<Json<Value>, ApiError> {
+    match tokio::time::timeout(PATIENCE, app.store.control.queue_names()).await {
+        Ok(answer) => {
+            answer?;
+            Ok(Json(json!({"status": "ok"})))
+        }
+        Err(_) => Err(ApiError::unavailable("the database does not answer in time", 1)),
+    }
+}

@@ -1,0 +1,187 @@
+//! A server from its start to its end: what it needs in the database, its tasks, its socket, its
+//! stop.
+//!
+//! It is told to stop in two steps ([`Stop`]): with `drain` it takes no more connections, ends long
+//! polls, lets requests and ingestions come to a stop for as long as its grace lasts; with `now` it
+//! ends at once. What is cut off is as after a crash: leases run out, ingestions are taken over.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{App, HttpLimits, Parts, keeper};
+use crate::broker::{Broker, SqlBroker, SqlBrokerLimits};
+use crate::domain::name::BadName;
+use crate::domain::{QueueName, TopicName};
+use crate::ingest::intake::{Intake, IntakeSettings};
+use crate::store::control::NewQueue;
+use crate::store::{Store, StoreError};
+use crate::worker::Stop;
+
+/// The topic and the queue that exist from the start.
+const ROWS: &str = "rows";
+/// The queue of what died in [`ROWS`].
+const ROWS_DEAD: &str = "rows-dead";
+/// How long a message may wait in [`ROWS`].
+const ROWS_RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// What a server is told.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Where it listens: an address and a port, 0 for any that is free.
+    pub listen: String,
+    /// What bounds requests.
+    pub limits: HttpLimits,
+    /// How files are taken in.
+    pub intake: IntakeSettings,
+    /// How long what is under way may take to end after the first signal.
+    pub grace: Duration,
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A name of ours is none.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// The spool cannot be made.
+    #[error("cannot make the spool directory {path}: {source}", path = path.display())]
+    Spool {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {listen}: {source}")]
+    Listen {
+        /// Which.
+        listen: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerEnd {
+    /// Everything that was under way came to its stop.
+    Drained,
+    /// The grace was over, or it was told to end at once: something was cut off.
+    CutOff,
+}
+
+/// A server that listens, and does not answer yet.
+#[derive(Debug)]
+pub struct Server<B> {
+    app: App<B>,
+    sql: SqlBroker,
+    listener: TcpListener,
+    address: SocketAddr,
+    grace: Duration,
+    stop: Stop,
+}
+
+impl<B: Broker + Clone> Server<B> {
+    /// Prepares a server on a store whose tables are there: makes the topic and the queue `rows` if
+    /// they are not there, and listens. `carry` makes the broker of what the database gives.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing runs then.
+    pub async fn open(
+        store: Store,
+        carry: impl FnOnce(SqlBroker) -> B,
+        settings: ServerSettings,
+        stop: Stop,
+    ) -> Result<Self, ServerError> {
+        let ServerSettings { listen, limits, intake, grace } = settings;
+        tokio::fs::create_dir_all(&intake.spool)
+            .await
+            .map_err(|source| ServerError::Spool { path: intake.spool.clone(), source })?;
+        provide_rows(&store).await?;
+        let sql = SqlBroker::new(store.clone(), SqlBrokerLimits::default()).await?;
+        let broker = carry(sql.clone());
+        let intake = Intake::new(store.clone(), broker.clone(), intake, stop.drain.clone());
+        let key = store.control.message_key().await?;
+        let listening = |source| ServerError::Listen { listen: listen.clone(), source };
+        let listener = TcpListener::bind(&listen).await.map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
+        let app = App::new(Parts { store, broker, key, intake, limits, stop: stop.drain.clone() });
+        Ok(Self { app, sql, listener, address, grace, stop })
+    }
+
+    /// Where it listens, with the port that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers requests until it is told to stop, and then until what is under way has ended, or
+    /// its grace is over.
+    ///
+    /// Cancellation safety: dropped, it takes no more connections; requests under way go on until
+    /// the runtime ends.
+    pub async fn run(self) -> ServerEnd {
+        let Self { app, sql, listener, grace, stop, .. } = self;
+        let _keeper = AbortOnDropHandle::new(tokio::spawn(keeper::keep(sql, app.store.clone())));
+        let listener = listener.tap_io(|socket| {
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%error, "a connection stays without TCP_NODELAY");
+            }
+        });
+        let intake = app.intake.clone();
+        let served = axum::serve(listener, app.router())
+            .with_graceful_shutdown(stop.drain.clone().cancelled_owned());
+        let all = async {
+            let (served, ()) = tokio::join!(served.into_future(), intake.run());
+            served
+        };
+        let over = async {
+            stop.drain.cancelled().await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            ended = all => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "the server's socket failed");
+                }
+                ServerEnd::Drained
+            }
+            () = over => ServerEnd::CutOff,
+            () = stop.now.cancelled() => ServerEnd::CutOff,
+        }
+    }
+}
+
+/// Makes the topic and the queue that exist from the start. Those that are there stay as they are:
+/// somebody may have changed their terms.
+async fn provide_rows(store: &Store) -> Result<(), ServerError> {
+    let (topic, queue): (TopicName, QueueName) = (ROWS.parse()?, ROWS.parse()?);
+    let dead: QueueName = ROWS_DEAD.parse()?;
+    // One server at a time looks and makes, so that none brings a queue back to its first terms.
+    let lock = store.lock("provide").await?;
+    let topic = store.control.ensure_topic(&topic).await?;
+    if store.control.queue(&queue).await?.is_none() {
+        let dead_queue = match store.control.queue(&dead).await? {
+            Some(dead) => dead.id,
+            None => store.control.ensure_queue(&NewQueue::new(dead)).await?,
+        };
+        let rows = NewQueue {
+            topic: Some(topic),
+            dead_queue: Some(dead_queue),
+            deadline: Duration::from_secs(60),
+            max_deliveries: 5,
+            retention: Some(ROWS_RETENTION),
+            ..NewQueue::new(queue)
+        };
+        store.control.ensure_queue(&rows).await?;
+    }
+    lock.release().await;
+    Ok(())
+}
