@@ -1,6 +1,7 @@
 //! Why there are no figures.
 
 use crate::broker::BrokerError;
+use crate::http::server::ServerError;
 use crate::store::StoreError;
 use crate::worker::WorkerError;
 
@@ -19,6 +20,9 @@ pub(super) enum BenchError {
     /// The worker.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// The server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// A task broke down, which is a defect.
     #[error("a part of the benchmark broke down: {0}")]
     Broken(#[from] tokio::task::JoinError),

@@ -8,7 +8,7 @@ use super::cases::{Case, Delays, Measure, PATIENCE};
 use super::error::BenchError;
 use super::report::{Column, Report};
 use super::scene::Scene;
-use super::server::Server;
+use super::server::Running;
 use super::{chart, print};
 use crate::cli::health::http_client;
 use crate::worker::Stop;
@@ -86,7 +86,7 @@ impl Args {
     async fn measure(&self, scene: &mut Scene, report: &Report) -> Result<Column, BenchError> {
         let longest = report.cases.iter().map(|case| case.ideal(report.delays)).max();
         let client = http_client().timeout(longest.unwrap_or_default() + PATIENCE).build()?;
-        let server = Server::start(scene, self.delay).await?;
+        let server = Running::start(scene, self.delay).await?;
         let database = scene.database;
         let mut measure = Measure { scene, client, url: &server.url, delays: report.delays };
         let mut seconds = vec![];
