@@ -27,7 +27,10 @@ pub enum BrokerError {
     /// Another process has taken the upload over: nothing was published, and nothing can be.
     #[error("the upload was taken over by another process")]
     LeaseLost,
-    /// The store behind it failed; trying again may help.
+    /// What is behind it does not answer: the same may be asked again, and will work when it does.
+    #[error("the message store does not answer: {0}")]
+    Outage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store behind it failed otherwise.
     #[error("the message store failed: {0}")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -167,8 +170,9 @@ pub trait Broker: Source {
 
     /// Publishes a batch: all of it, durably, or nothing. Several may be under way at once.
     ///
-    /// Cancellation safety: dropped half-way, the batch is published or not; an upload's coverage
-    /// tells which.
+    /// Asked again for a batch that it has published, after an answer that was lost, it answers the
+    /// same. Cancellation safety: dropped half-way, the batch is published or not; an upload's
+    /// coverage tells which.
     ///
     /// # Errors
     /// [`BrokerError::LeaseLost`] when the upload has another owner; [`BrokerError::Store`].
@@ -214,7 +218,8 @@ pub trait Broker: Source {
         totals: &str,
     ) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
-    /// Takes back everything that was published held for the upload; `problem` says why, as JSON.
+    /// Takes back everything that was published held for the upload, or, if its messages were let go
+    /// as they came, cancels what has not been delivered; `problem` says why, as JSON.
     ///
     /// # Errors
     /// As for [`Broker::publish`].

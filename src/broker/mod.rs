@@ -6,11 +6,15 @@
 //! database; carriers will stand beside it, a file each. Which queues a message goes to is decided
 //! once for all of them, in [`fanout`].
 
+mod cache;
 mod contract;
 pub mod fanout;
 mod join;
 mod joined;
+mod publishes;
+mod routing;
 mod sql;
+mod wake;
 
 pub use contract::{
     Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,

@@ -1,32 +1,35 @@
 //! The broker that is the database: rows and their bookkeeping in one transaction, an ack and its
 //! outcome in one.
 //!
-//! Consumers that found nothing sleep until something changes here (a publish, a retry, a sweep of
-//! this process), until the next delayed message comes due, or for `poll` at most, which is what
-//! finds the work that other processes published.
+//! Consumers that found nothing sleep until something changes (a publish, a retry, a sweep; see
+//! [`wake`](super::wake) for how other processes are heard), until the next delayed message comes
+//! due, or for `poll` at most: SQLite has no way to be told what another process published.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::cache::{read, write};
 use super::contract::{
     Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
 };
 use super::fanout::route;
 use super::join::{JoinLimits, Joiner};
 use super::joined::{Receives, Settle, Settles, Share, SharedError};
+use super::publishes::{NotPublished, Placed, Publish, Publishes};
+use super::routing::Routing;
+use super::wake::Bell;
 use crate::domain::{
     Delivery, Lease, MessageId, MessageKey, Origin, QueueName, Receipt, RowNumber, Settled,
     Settlement, TopicName,
 };
-use crate::store::control::{Queue, Routes};
+use crate::store::control::{Queue, UploadState};
 use crate::store::log::{
-    BLOCK, Emptiness, Fence, HandedLease, LogError, NewBatch, NewMessage, QueueId, RowsOf, TopicId,
+    Emptiness, Fence, HandedLease, LogError, NewBatch, NewMessage, QueueId, RowsOf, TopicId,
     UploadId,
 };
 use crate::store::{Store, StoreError};
@@ -42,6 +45,12 @@ pub struct SqlBrokerLimits {
     pub receives: JoinLimits,
     /// How settles are joined.
     pub settles: JoinLimits,
+    /// How publishes of messages that are no rows are joined.
+    pub publishes: JoinLimits,
+    /// How long words to other processes are gathered.
+    pub gather_words: Duration,
+    /// How long the names of publishes are kept, within which one repeated is made once.
+    pub names_kept: Duration,
 }
 
 impl Default for SqlBrokerLimits {
@@ -51,6 +60,9 @@ impl Default for SqlBrokerLimits {
             reroutes: 20,
             receives: JoinLimits::default(),
             settles: JoinLimits::default(),
+            publishes: JoinLimits { calls: 1_000, ..JoinLimits::default() },
+            gather_words: Duration::from_millis(5),
+            names_kept: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -69,11 +81,11 @@ struct Inner {
     limits: SqlBrokerLimits,
     receives: Joiner<Receives>,
     settles: Joiner<Settles>,
-    changed: watch::Sender<()>,
-    /// What is left of the block of ids that this process publishes from.
-    block: Mutex<Ticket>,
+    publishes: Joiner<Publishes>,
+    bell: Bell,
+    routing: Arc<Routing>,
     queues: RwLock<HashMap<QueueName, Queue>>,
-    routes: RwLock<HashMap<TopicId, Arc<Routes>>>,
+    topics: RwLock<HashMap<TopicName, TopicId>>,
     uploads: RwLock<HashMap<UploadId, Arc<UploadOrigin>>>,
 }
 
@@ -86,7 +98,11 @@ struct UploadOrigin {
 }
 
 fn shared(error: SharedError) -> BrokerError {
-    BrokerError::Store(Box::new(error))
+    if error.is_outage() {
+        BrokerError::Outage(Box::new(error))
+    } else {
+        BrokerError::Store(Box::new(error))
+    }
 }
 
 /// The task that joins calls ends with the runtime, and a step only if it panics.
@@ -97,6 +113,7 @@ fn died() -> BrokerError {
 fn store(error: impl Into<StoreError>) -> BrokerError {
     match error.into() {
         StoreError::Log(LogError::LeaseLost) => BrokerError::LeaseLost,
+        error if error.is_outage() => BrokerError::Outage(Box::new(error)),
         error => BrokerError::Store(Box::new(error)),
     }
 }
@@ -108,16 +125,24 @@ impl SqlBroker {
     /// [`StoreError`], when the installation's secret cannot be read.
     pub async fn new(store: Store, limits: SqlBrokerLimits) -> Result<Self, StoreError> {
         let key = store.control.message_key().await?;
+        let bell = Bell::new(&store, limits.gather_words);
+        let routing = Arc::new(Routing::new(store.clone()));
+        let publishes = Publishes {
+            routing: Arc::clone(&routing),
+            reroutes: limits.reroutes,
+            made: bell.clone(),
+        };
         Ok(Self(Arc::new(Inner {
+            publishes: Joiner::new(publishes, limits.publishes),
             receives: Joiner::new(Receives(store.clone()), limits.receives),
             settles: Joiner::new(Settles(store.clone()), limits.settles),
             store,
             key,
             limits,
-            changed: watch::Sender::new(()),
-            block: Mutex::new(Ticket { first_id: 0, room: 0 }),
+            bell,
+            routing,
             queues: RwLock::default(),
-            routes: RwLock::default(),
+            topics: RwLock::default(),
             uploads: RwLock::default(),
         })))
     }
@@ -139,6 +164,7 @@ impl SqlBroker {
             }
         }
         while log.expire(most).await.map_err(store)? > 0 {}
+        log.forget_publications(self.0.limits.names_kept).await.map_err(store)?;
         self.wake_for(&all);
         Ok(all)
     }
@@ -160,9 +186,9 @@ impl SqlBroker {
         self.0.key.id(queue.0.cast_unsigned(), message.cast_unsigned())
     }
 
-    /// Wakes the consumers of this process that sleep because they found nothing.
+    /// Wakes the consumers, here and elsewhere, that sleep because they found nothing.
     pub fn wake(&self) {
-        self.0.changed.send_replace(());
+        self.0.bell.ring();
     }
 
     async fn queue(&self, name: &QueueName) -> Result<Queue, BrokerError> {
@@ -176,15 +202,15 @@ impl SqlBroker {
         Ok(queue)
     }
 
-    /// The topic's routes: as last read, or read anew.
-    async fn routes(&self, topic: TopicId, anew: bool) -> Result<Arc<Routes>, BrokerError> {
-        let known = read(&self.0.routes).get(&topic).cloned();
-        if let Some(routes) = known.filter(|_| !anew) {
-            return Ok(routes);
+    async fn topic(&self, name: &TopicName) -> Result<TopicId, BrokerError> {
+        let known = read(&self.0.topics).get(name).copied();
+        if let Some(topic) = known {
+            return Ok(topic);
         }
-        let routes = Arc::new(self.0.store.control.routes(topic).await.map_err(store)?);
-        write(&self.0.routes).insert(topic, Arc::clone(&routes));
-        Ok(routes)
+        let found = self.0.store.control.topic(name).await.map_err(store)?;
+        let topic = found.ok_or_else(|| BrokerError::NoTopic(name.clone()))?;
+        write(&self.0.topics).insert(name.clone(), topic);
+        Ok(topic)
     }
 
     async fn upload(&self, id: UploadId) -> Result<Arc<UploadOrigin>, BrokerError> {
@@ -202,6 +228,12 @@ impl SqlBroker {
         });
         write(&self.0.uploads).insert(id, Arc::clone(&source));
         Ok(source)
+    }
+
+    /// Whether what is being asked was done before, by a call whose answer was lost.
+    async fn ended_by_us(&self, fence: Fence, states: &[UploadState]) -> Result<bool, BrokerError> {
+        let upload = self.0.store.control.upload(fence.upload).await.map_err(store)?;
+        Ok(upload.epoch == fence.epoch && states.contains(&upload.state))
     }
 
     async fn hand_out(&self, queue: &Queue, lease: HandedLease) -> Result<Lease, BrokerError> {
@@ -238,7 +270,7 @@ impl Source for SqlBroker {
         let queue = self.queue(queue).await?;
         let until = Instant::now() + wait;
         // Subscribed before the look, so that what changes after it is not missed.
-        let mut changed = self.0.changed.subscribe();
+        let mut changed = self.0.bell.subscribe();
         loop {
             changed.mark_unchanged();
             let share = self.0.receives.ask((queue.id, max)).await.ok_or_else(died)?;
@@ -291,16 +323,7 @@ impl Source for SqlBroker {
 
 impl Broker for SqlBroker {
     async fn reserve(&self, most: usize) -> Result<Ticket, BrokerError> {
-        let mut block = self.0.block.lock().await;
-        if block.room == 0 {
-            let first_id = self.0.store.log.reserve_block().await.map_err(store)?;
-            *block = Ticket { first_id, room: usize::try_from(BLOCK).unwrap_or(1) };
-        }
-        let room = block.room.min(most.max(1));
-        let ticket = Ticket { first_id: block.first_id, room };
-        block.first_id += i64::try_from(room).unwrap_or(0);
-        block.room -= room;
-        Ok(ticket)
+        self.0.routing.reserve(most).await.map_err(store)
     }
 
     async fn publish(&self, to: &Publishing, batch: RowBatch) -> Result<Published, BrokerError> {
@@ -315,13 +338,13 @@ impl Broker for SqlBroker {
             _ => None,
         };
         for reroute in 0..=self.0.limits.reroutes {
-            let routes = self.routes(to.topic, reroute > 0).await?;
+            let routes = self.0.routing.routes(to.topic, reroute > 0).await.map_err(store)?;
             let routed = route(&routes, new.messages.len(), value_of);
             new.routes_version = routes.version;
             new.unrouted = routed.unrouted;
             new.segments = routed.segments;
             match self.0.store.log.publish(&new).await {
-                Ok(()) => {
+                Ok(()) | Err(LogError::AlreadyThere) => {
                     if !to.held {
                         self.wake();
                     }
@@ -344,8 +367,25 @@ impl Broker for SqlBroker {
         messages: Vec<MessageBody>,
         once: Option<Once>,
     ) -> Result<Vec<Vec<CopyOf>>, BrokerError> {
-        let _ = (messages, once);
-        Err(BrokerError::NoTopic(topic.clone()))
+        let topic = self.topic(topic).await?;
+        let once = once.map(|once| (once.key, once.fingerprint));
+        let asked = Publish { topic, messages, once };
+        let placed = self.0.publishes.ask(asked).await.ok_or_else(died)?;
+        let placed = placed.map_err(|error| match error {
+            NotPublished::KeyReused => BrokerError::KeyReused,
+            NotPublished::Store(error) if error.is_outage() => BrokerError::Outage(Box::new(error)),
+            error => BrokerError::Store(Box::new(error)),
+        })?;
+        let copy = |placed: Placed| {
+            let damaged = |_| store(StoreError::Damaged("a queue without a name".into()));
+            Ok(CopyOf {
+                queue: placed.name.parse().map_err(damaged)?,
+                id: self.id_of(placed.queue(), placed.message),
+                delay: placed.delay(),
+                retention: placed.retention(),
+            })
+        };
+        placed.into_iter().map(|copies| copies.into_iter().map(copy).collect()).collect()
     }
 
     async fn describe(&self, fence: Fence, sheets: &str) -> Result<(), BrokerError> {
@@ -356,13 +396,31 @@ impl Broker for SqlBroker {
     }
 
     async fn release(&self, fence: Fence, totals: &str) -> Result<(), BrokerError> {
-        self.0.store.log.release(fence, totals).await.map_err(store)?;
+        match self.0.store.log.release(fence, totals).await {
+            Err(LogError::LeaseLost)
+                if self
+                    .ended_by_us(fence, &[UploadState::Published, UploadState::Ended])
+                    .await? => {}
+            released => released.map_err(store)?,
+        }
         self.wake();
         Ok(())
     }
 
     async fn discard(&self, fence: Fence, problem: &str) -> Result<(), BrokerError> {
-        self.0.store.log.discard(fence, problem).await.map_err(store)
+        let upload = self.0.store.control.upload(fence.upload).await.map_err(store)?;
+        let log = &self.0.store.log;
+        let taken_back = if upload.stream {
+            log.fail_streaming(fence, problem).await
+        } else {
+            log.discard(fence, problem).await
+        };
+        match taken_back {
+            Err(LogError::LeaseLost) if self.ended_by_us(fence, &[UploadState::Failed]).await? => {
+                Ok(())
+            }
+            taken_back => taken_back.map_err(store),
+        }
     }
 }
 
@@ -394,14 +452,6 @@ fn new_batch(to: &Publishing, batch: RowBatch) -> Result<NewBatch, BrokerError> 
         }),
         segments: vec![],
         unrouted: 0,
+        once: None,
     })
-}
-
-/// A cache is only ever replaced entry by entry, so one that a panic left behind is still good.
-fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

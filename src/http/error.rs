@@ -112,22 +112,35 @@ impl From<domain::Problem> for ApiError {
     }
 }
 
-/// A database that cannot be reached is 503: the request may be sent again. Anything else below is
-/// a defect or damage: 500, told in the log alone.
+/// A database that cannot be reached is 503: the request may be sent again.
+fn unanswered() -> ApiError {
+    ApiError::unavailable("the database does not answer; try again", 1)
+}
+
+/// Anything else below is a defect or damage: 500, told in the log alone.
 fn internal(error: &dyn std::error::Error) -> ApiError {
     tracing::error!(%error, "a request failed");
-    ApiError::unavailable("the database does not answer; try again", 1)
+    ApiError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "The server failed",
+        "the server met a fault of its own; its log says more",
+    )
 }
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if error.is_outage() {
+            tracing::warn!(%error, "a request met an outage");
+            return unanswered();
+        }
         internal(&error)
     }
 }
 
 impl From<LogError> for ApiError {
     fn from(error: LogError) -> Self {
-        internal(&error)
+        StoreError::from(error).into()
     }
 }
 
@@ -136,6 +149,10 @@ impl From<BrokerError> for ApiError {
         match error {
             BrokerError::NoQueue(name) => Self::missing("queue", name),
             BrokerError::NoTopic(name) => Self::missing("topic", name),
+            BrokerError::Outage(error) => {
+                tracing::warn!(%error, "a request met an outage");
+                unanswered()
+            }
             BrokerError::KeyReused => Self::conflict(error.to_string()),
             error => internal(&error),
         }

@@ -8,17 +8,18 @@
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::IngestLimits;
 use super::feed::Item;
-use crate::broker::{Broker, BrokerError, RowBatch};
+use super::patient::Patient;
+use super::{IngestError, IngestLimits};
+use crate::broker::{Broker, RowBatch};
 
 pub(super) async fn run<B: Broker>(
-    broker: B,
+    broker: Patient<B>,
     mut rows: mpsc::Receiver<Item>,
     batches: mpsc::Sender<RowBatch>,
     limits: IngestLimits,
     mut turn: i32,
-) -> Result<(), BrokerError> {
+) -> Result<(), IngestError> {
     let mut waiting = Vec::with_capacity(limits.batch_rows);
     let mut open: Option<Open> = None;
     loop {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::coverage::Coverage;
+use super::patient::Patient;
 use super::reader::Reader;
 use super::{IngestError, Progress};
 use crate::broker::Broker;
@@ -67,7 +68,7 @@ impl Feed {
     /// Each sheet is recorded before its rows are sent on, so that a delivery can name it.
     pub(super) async fn run<B: Broker>(
         mut self,
-        broker: &B,
+        broker: &Patient<B>,
         first: SheetHead,
     ) -> Result<Fed, IngestError> {
         let mut heads = vec![];
@@ -99,7 +100,7 @@ impl Feed {
 
     async fn begin<B: Broker>(
         &self,
-        broker: &B,
+        broker: &Patient<B>,
         heads: &mut Vec<SheetHead>,
         head: SheetHead,
     ) -> Result<Place, IngestError> {

@@ -1,21 +1,26 @@
 //! Takes files in for a server: checks each, records it as an upload, and ingests it in the
 //! background under a lease; goes on with uploads whose server died.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use uuid::Uuid;
 
-use super::reader::CannotStart;
-use super::{IngestLimits, Ingested, Progress};
-use crate::broker::Broker;
+use super::reader::{CannotStart, Reader};
+use super::{Coverage, IngestError, IngestLimits, Ingested, Job, Progress};
+use crate::broker::{Broker, BrokerError, Publishing};
 use crate::domain::Problem;
-use crate::store::control::Upload;
-use crate::store::log::{TopicId, UploadId};
+use crate::store::control::{NewUpload, Upload};
+use crate::store::log::{Fence, TopicId, UploadId};
 use crate::store::{Store, StoreError};
-use crate::workbook::{ReadLimits, ReadOptions};
+use crate::workbook::{ReadLimits, ReadOptions, SheetHead};
 
 /// What an intake is told.
 #[derive(Debug, Clone)]
@@ -119,12 +124,34 @@ struct Inner<B> {
     broker: B,
     settings: IntakeSettings,
     stop: CancellationToken,
+    readers: Arc<Semaphore>,
+    /// Ingestions of this process, by upload.
+    running: Mutex<HashMap<UploadId, Arc<Progress>>>,
+    tasks: TaskTracker,
+}
+
+/// A reader that has said its first word, and its permit.
+struct Opened {
+    reader: Reader,
+    first: SheetHead,
+    permit: OwnedSemaphorePermit,
 }
 
 impl<B: Broker + Clone> Intake<B> {
     /// An intake that runs until `stop`.
     pub fn new(store: Store, broker: B, settings: IntakeSettings, stop: CancellationToken) -> Self {
-        Self { inner: Arc::new(Inner { store, broker, settings, stop }) }
+        let readers = settings.read.readers_at_once.max(1);
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                broker,
+                settings,
+                stop,
+                readers: Arc::new(Semaphore::new(readers)),
+                running: Mutex::default(),
+                tasks: TaskTracker::new(),
+            }),
+        }
     }
 
     /// What it was told.
@@ -133,24 +160,230 @@ impl<B: Broker + Clone> Intake<B> {
     }
 
     /// Checks a spooled file and, if it can be read, records it as an upload and begins to ingest it.
-    /// The file of one that is refused is removed from the spool.
+    /// The file of one that is not taken is removed from the spool.
+    ///
+    /// Cancellation safety: it goes on to its end although nobody waits for it.
     ///
     /// # Errors
     /// [`NotTaken`]; nothing is recorded then.
     pub async fn take(&self, file: Spooled, options: TakeOptions) -> Result<Taken, NotTaken> {
-        let _ = (file, options, &self.inner.store, &self.inner.broker, &self.inner.stop);
-        Err(NotTaken::Busy)
+        let intake = self.clone();
+        let taking = self.inner.tasks.spawn(async move {
+            let path = intake.path(&file.spool);
+            let taken = intake.try_take(file, options).await;
+            if taken.is_err()
+                && let Err(error) = tokio::fs::remove_file(&path).await
+            {
+                tracing::warn!(path = %path.display(), %error, "a file that was refused stays");
+            }
+            taken
+        });
+        taking.await.unwrap_or(Err(NotTaken::Stopping))
+    }
+
+    async fn try_take(&self, file: Spooled, options: TakeOptions) -> Result<Taken, NotTaken> {
+        let inner = &self.inner;
+        let permit =
+            timeout(inner.settings.reader_wait, Arc::clone(&inner.readers).acquire_owned());
+        let Ok(Ok(permit)) = permit.await else { return Err(NotTaken::Busy) };
+        let written = serde_json::to_string(&options.read)
+            .map_err(|error| NotTaken::CannotStart(CannotStart::Arguments(error)))?;
+        let path = self.path(&file.spool);
+        let mut reader =
+            Reader::start(&inner.settings.exe, &path, &options.read, &inner.settings.read)?;
+        let first = tokio::select! {
+            first = reader.first_word() => first.map_err(NotTaken::Refused)?,
+            () = inner.stop.cancelled() => return Err(NotTaken::Stopping),
+        };
+        let new = NewUpload {
+            public_id: Uuid::new_v4(),
+            run_key: None,
+            filename: file.filename,
+            content_hash: file.content_hash,
+            options: written,
+            topic: options.topic,
+            bytes: file.bytes,
+            spool: Some(file.spool),
+            stream: options.stream,
+            lease: Some(inner.settings.lease),
+        };
+        let upload = inner.store.control.create_upload(new).await?;
+        let stage = self.begin(upload.clone(), Opened { reader, first, permit });
+        Ok(Taken { upload, stage })
     }
 
     /// Looks for uploads whose server died, and goes on with them, until it is told to stop; then
     /// waits for the ingestions of this process to come to a stop.
     pub async fn run(&self) {
-        self.inner.stop.cancelled().await;
+        let inner = &self.inner;
+        let mut every = tokio::time::interval(inner.settings.claim_every);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = every.tick() => {}
+                () = inner.stop.cancelled() => break,
+            }
+            // One that cannot be read now is left to a server that has a reader to spare.
+            while let Ok(permit) = Arc::clone(&inner.readers).try_acquire_owned() {
+                match inner.store.control.claim(inner.settings.lease).await {
+                    Ok(Some(upload)) => {
+                        tracing::info!(upload = %upload.public_id, epoch = upload.epoch, "going on with an upload");
+                        let intake = self.clone();
+                        inner.tasks.spawn(async move { intake.resume(upload, permit).await });
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "uploads to go on with could not be looked for");
+                        break;
+                    }
+                }
+            }
+        }
+        inner.tasks.close();
+        inner.tasks.wait().await;
     }
 
     /// Counts of an ingestion that this process has under way.
     pub fn progress(&self, upload: UploadId) -> Option<Arc<Progress>> {
-        let _ = upload;
-        None
+        self.running().get(&upload).cloned()
+    }
+
+    /// Opens the file of an upload that another server began, and goes on with it.
+    async fn resume(&self, upload: Upload, permit: OwnedSemaphorePermit) {
+        let inner = &self.inner;
+        let Some(path) = upload.spool.as_deref().map(|name| self.path(name)) else { return };
+        let options: ReadOptions = match serde_json::from_str(&upload.options) {
+            Ok(options) => options,
+            Err(error) => {
+                tracing::error!(upload = %upload.public_id, %error, "its options cannot be read");
+                return;
+            }
+        };
+        if !path.exists() {
+            // A server that has the spool will find it when the lease has run out again.
+            tracing::error!(upload = %upload.public_id, path = %path.display(), "its file is not in this spool");
+            return;
+        }
+        let started = Reader::start(&inner.settings.exe, &path, &options, &inner.settings.read);
+        let mut reader = match started {
+            Ok(reader) => reader,
+            Err(error) => {
+                tracing::error!(upload = %upload.public_id, %error, "its reader cannot be started");
+                return;
+            }
+        };
+        let first = tokio::select! {
+            first = reader.first_word() => first,
+            () = inner.stop.cancelled() => return self.let_go(&upload).await,
+        };
+        match first {
+            Ok(first) => {
+                self.begin(upload, Opened { reader, first, permit });
+            }
+            Err(problem) => {
+                tracing::warn!(upload = %upload.public_id, %problem, "its file cannot be read any more");
+                let json = serde_json::to_string(&problem).unwrap_or_default();
+                if let Err(error) = inner.broker.discard(upload.fence(), &json).await {
+                    tracing::warn!(upload = %upload.public_id, %error, "its fault could not be recorded");
+                }
+            }
+        }
+    }
+
+    /// Ingests in the background, and says how far that is.
+    fn begin(&self, upload: Upload, opened: Opened) -> watch::Receiver<Stage> {
+        let (told, stage) = watch::channel(Stage::Running);
+        let intake = self.clone();
+        self.inner.tasks.spawn(async move {
+            let progress = Arc::new(Progress::default());
+            intake.running().insert(upload.id, Arc::clone(&progress));
+            let ended = intake.ingest(&upload, opened, &progress).await;
+            intake.running().remove(&upload.id);
+            told.send_replace(match ended {
+                Ok(ended) => {
+                    tracing::info!(upload = %upload.public_id, ?ended, "an ingestion ended");
+                    Stage::Ended(ended)
+                }
+                Err(error) => {
+                    tracing::info!(upload = %upload.public_id, %error, "an ingestion stopped");
+                    if !matches!(error, IngestError::Broker(BrokerError::LeaseLost)) {
+                        intake.let_go(&upload).await;
+                    }
+                    Stage::Stopped(error.to_string())
+                }
+            });
+        });
+        stage
+    }
+
+    /// Ingests under the lease, which is kept meanwhile; ends soon after it was lost.
+    async fn ingest(
+        &self,
+        upload: &Upload,
+        opened: Opened,
+        progress: &Arc<Progress>,
+    ) -> Result<Ingested, IngestError> {
+        let inner = &self.inner;
+        let stop = inner.stop.child_token();
+        let keep = keep(inner.store.clone(), upload.fence(), inner.settings.lease, stop.clone());
+        let _keeper = AbortOnDropHandle::new(tokio::spawn(keep));
+        let covered = inner.store.log.covered(upload.id).await;
+        let covered = Coverage::new(covered.map_err(|error| match error {
+            error if error.is_outage() => BrokerError::Outage(Box::new(error)),
+            error => BrokerError::Store(Box::new(error)),
+        })?);
+        progress.published.store(covered.messages(), Ordering::Relaxed);
+        progress.unrouted.store(covered.unrouted(), Ordering::Relaxed);
+        let job = Job {
+            publishing: Publishing {
+                topic: upload.topic,
+                fence: upload.fence(),
+                upload_id: upload.public_id,
+                filename: upload.filename.clone(),
+                held: !upload.stream,
+            },
+            coverage: covered,
+            first: opened.first,
+            progress,
+        };
+        let ended =
+            super::ingest(opened.reader, &inner.broker, job, &inner.settings.ingest, &stop).await;
+        drop(opened.permit);
+        ended
+    }
+
+    /// Lets others go on at once with what this process stops.
+    async fn let_go(&self, upload: &Upload) {
+        if let Err(error) = self.inner.store.control.let_go(upload.fence()).await {
+            tracing::debug!(%error, "an upload waits for its lease to run out");
+        }
+    }
+
+    fn path(&self, spool: &str) -> PathBuf {
+        self.inner.settings.spool.join(spool)
+    }
+
+    /// The map is only ever changed entry by entry, so one that a panic left behind is still good.
+    fn running(&self) -> MutexGuard<'_, HashMap<UploadId, Arc<Progress>>> {
+        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Renews a lease every third of it; when it was lost, says stop. While the database does not answer
+/// it goes on asking: whether the lease is lost is then known when it does.
+async fn keep(store: Store, fence: Fence, lease: Duration, stop: CancellationToken) {
+    let mut every = tokio::time::interval(lease / 3);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every.tick().await;
+    loop {
+        every.tick().await;
+        match store.control.renew(fence, lease).await {
+            Ok(true) => {}
+            Ok(false) => {
+                stop.cancel();
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "the lease of an upload could not be renewed"),
+        }
     }
 }

@@ -17,22 +17,23 @@ mod batch;
 mod coverage;
 mod feed;
 pub mod intake;
+mod patient;
 pub mod reader;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures::{TryStreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use coverage::Coverage;
 
-use crate::broker::{Broker, BrokerError, Publishing};
-use crate::domain::Problem;
+use crate::broker::{Broker, BrokerError, Publishing, RowBatch};
+use crate::domain::{Problem, RetryPolicy};
 use crate::workbook::{SheetHead, Totals};
 use feed::{Fed, Feed};
+use patient::Patient;
 use reader::Reader;
 
 /// Sizes and waits of ingestion.
@@ -48,6 +49,8 @@ pub struct IngestLimits {
     pub batch_wait: Duration,
     /// Batches that are published at the same time.
     pub producers: usize,
+    /// The waits between tries while the broker does not answer.
+    pub outage: RetryPolicy,
 }
 
 impl Default for IngestLimits {
@@ -58,6 +61,11 @@ impl Default for IngestLimits {
             batch_bytes: 4 << 20,
             batch_wait: Duration::from_millis(5),
             producers: 4,
+            outage: RetryPolicy {
+                first: Duration::from_millis(50),
+                factor: 2.0,
+                most: Duration::from_secs(2),
+            },
         }
     }
 }
@@ -132,6 +140,7 @@ pub async fn ingest<B: Broker + Clone>(
     limits: &IngestLimits,
     stop: &CancellationToken,
 ) -> Result<Ingested, IngestError> {
+    let broker = Patient::new(broker.clone(), limits.outage, stop.clone());
     let turn = job.coverage.batches();
     let (rows, queued) = mpsc::channel(limits.queued_rows.max(1));
     let (batches, ready) = mpsc::channel(limits.producers.max(1));
@@ -151,18 +160,15 @@ pub async fn ingest<B: Broker + Clone>(
         fence: job.publishing.fence,
     };
     let publishing = &job.publishing;
-    let published =
-        stream::unfold(ready, async |mut ready| ready.recv().await.map(|batch| (Ok(batch), ready)))
-            .try_for_each_concurrent(limits.producers.max(1), |batch| async move {
-                let published = broker.publish(publishing, batch).await?;
-                Progress::add(&job.progress.published, published.routed + published.unrouted);
-                Progress::add(&job.progress.unrouted, published.unrouted);
-                Ok::<(), IngestError>(())
-            });
-    let fed = feed.run(broker, job.first);
+    let ready = Mutex::new(ready);
+    let producers = (0..limits.producers.max(1))
+        .map(|_| produce(&broker, &ready, publishing, job.progress))
+        .collect::<Vec<_>>();
+    let published = futures::future::try_join_all(producers);
+    let fed = feed.run(&broker, job.first);
     // When publishing fails, the feed is dropped here and the reader's process ends with it. When
     // the feed ends, the channels close one after another and publishing runs dry.
-    let (fed, ()) = futures::future::try_join(fed, published).await?;
+    let (fed, _) = futures::future::try_join(fed, published).await?;
     batcher.await??;
     match fed {
         Fed::End(totals) => {
@@ -176,5 +182,21 @@ pub async fn ingest<B: Broker + Clone>(
             Ok(Ingested::Failed(problem))
         }
         Fed::Stopped => Err(IngestError::Stopped),
+    }
+}
+
+/// Publishes batches, one after another, until there are no more.
+async fn produce<B: Broker>(
+    broker: &Patient<B>,
+    ready: &Mutex<mpsc::Receiver<RowBatch>>,
+    to: &Publishing,
+    progress: &Progress,
+) -> Result<(), IngestError> {
+    loop {
+        let next = ready.lock().await.recv().await;
+        let Some(batch) = next else { return Ok(()) };
+        let published = broker.publish(to, batch).await?;
+        Progress::add(&progress.published, published.routed + published.unrouted);
+        Progress::add(&progress.unrouted, published.unrouted);
     }
 }

@@ -14,8 +14,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use rowmill_migration::{Migrator, MigratorTrait};
-use sea_orm::{DbErr, SqlxPostgresConnector, SqlxSqliteConnector};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sea_orm::{DbErr, RuntimeErr, SqlxPostgresConnector, SqlxSqliteConnector};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -63,6 +63,39 @@ pub enum StoreError {
     /// What is kept cannot be understood.
     #[error("the database is damaged: {0}")]
     Damaged(String),
+}
+
+impl StoreError {
+    /// Whether the database does not answer, so that the same may work later.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Statement(source) => is_outage(source),
+            Self::Log(error) => error.is_outage(),
+            Self::Database(DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) => {
+                matches!(error, RuntimeErr::SqlxError(error) if is_outage(error))
+            }
+            Self::Database(DbErr::ConnectionAcquire(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether an error says that the server is away, starting, stopping or full for the moment.
+fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        // Classes of PostgreSQL: 08 connection, 53 resources, 57P stopping or starting, 40 to be
+        // tried again, 25006 a server that only reads for now. Codes of SQLite: 5 busy, 6 locked.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))
+                || matches!(&*code, "25006" | "5" | "6" | "261" | "517")
+        }),
+        _ => false,
+    }
 }
 
 /// How many connections, and how long to wait for one.
@@ -261,6 +294,30 @@ impl Store {
         }
     }
 
+    /// Tells the other processes on this database that something changed, in a word of ours that
+    /// [`Store::listen`] hears. On SQLite nobody listens.
+    ///
+    /// # Errors
+    /// [`StoreError::Statement`].
+    pub async fn notify(&self, word: &str) -> Result<(), StoreError> {
+        if let Pools::Postgres(pool) = &self.pools {
+            sqlx::query("select pg_notify('rowmill',$1)").bind(word).execute(pool).await?;
+        }
+        Ok(())
+    }
+
+    /// Hears what processes on this database tell; `None` on SQLite, where nobody does. Takes one
+    /// connection for as long as it is held.
+    ///
+    /// # Errors
+    /// [`StoreError::Statement`].
+    pub async fn listen(&self) -> Result<Option<Listener>, StoreError> {
+        let Pools::Postgres(pool) = &self.pools else { return Ok(None) };
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen("rowmill").await?;
+        Ok(Some(Listener(listener)))
+    }
+
     /// The PostgreSQL pool, when that is the database: for tests that look at the tables.
     #[doc(hidden)]
     pub fn postgres_pool(&self) -> Option<&PgPool> {
@@ -277,6 +334,21 @@ impl Store {
             Pools::Postgres(_) => None,
             Pools::Sqlite { writer, .. } => Some(writer),
         }
+    }
+}
+
+/// Hears the words of [`Store::notify`].
+#[derive(Debug)]
+pub struct Listener(PgListener);
+
+impl Listener {
+    /// The next word; `None` when the connection was lost and words may have been missed. It is made
+    /// again by the next call.
+    ///
+    /// # Errors
+    /// [`StoreError::Statement`], also when the store was closed.
+    pub async fn heard(&mut self) -> Result<Option<String>, StoreError> {
+        Ok(self.0.try_recv().await?.map(|word| word.payload().to_owned()))
     }
 }
 

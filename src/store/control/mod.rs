@@ -4,8 +4,10 @@ mod queues;
 mod uploads;
 
 use rowmill_entity::setting;
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter};
+use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseBackend, DatabaseConnection, EntityTrait, QueryFilter,
+};
 use uuid::Uuid;
 
 pub use queues::{NewQueue, Queue, Route, Routes};
@@ -29,6 +31,17 @@ impl Control {
 
     pub(super) fn connection(&self) -> &DatabaseConnection {
         &self.db
+    }
+
+    /// Now, in milliseconds: by the database's clock where machines share it.
+    fn now(&self) -> SimpleExpr {
+        match self.db.get_database_backend() {
+            DatabaseBackend::Postgres => Expr::cust(format!(
+                "(extract(epoch from clock_timestamp())*1000)::int8+{}",
+                self.clock.offset_ms()
+            )),
+            _ => Expr::value(self.clock.now_ms()),
+        }
     }
 
     /// The secret behind this installation's message ids, made the first time it is asked for.

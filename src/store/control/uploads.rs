@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use rowmill_entity::upload::{self, State};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    TransactionTrait,
+};
 use uuid::Uuid;
 
 use super::{Control, StoreError};
@@ -99,7 +102,7 @@ impl Control {
             bytes: Set(i64::try_from(new.bytes).unwrap_or(i64::MAX)),
             spool: Set(new.spool),
             stream: Set(new.stream),
-            lease_until: Set(new.lease.map(|lease| self.clock.now_ms() + millis(lease))),
+            lease_until: Set(new.lease.map(|_| 0)),
             topic_id: Set(new.topic.0),
             state: Set(State::Ingesting),
             epoch: Set(1),
@@ -107,7 +110,17 @@ impl Control {
             created_at: Set(self.clock.now_ms()),
             ..Default::default()
         };
-        let id = upload::Entity::insert(model).exec(&self.db).await?.last_insert_id;
+        let tx = self.db.begin().await?;
+        let id = upload::Entity::insert(model).exec(&tx).await?.last_insert_id;
+        if let Some(lease) = new.lease {
+            // By the database's clock, which every server shares; an insert cannot say that.
+            upload::Entity::update_many()
+                .col_expr(upload::Column::LeaseUntil, self.now().add(millis(lease)))
+                .filter(upload::Column::Id.eq(id))
+                .exec(&tx)
+                .await?;
+        }
+        tx.commit().await?;
         self.upload(UploadId(id)).await
     }
 
@@ -174,6 +187,60 @@ impl Control {
             .exec(&self.db)
             .await?;
         self.upload(id).await
+    }
+
+    /// Keeps an ingestion the caller's for another while. `false` when it is not the caller's any
+    /// more, or at its end.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn renew(&self, fence: Fence, lease: Duration) -> Result<bool, StoreError> {
+        let done = upload::Entity::update_many()
+            .col_expr(upload::Column::LeaseUntil, self.now().add(millis(lease)))
+            .filter(upload::Column::Id.eq(fence.upload.0))
+            .filter(upload::Column::Epoch.eq(fence.epoch))
+            .filter(upload::Column::State.eq(State::Ingesting))
+            .exec(&self.db)
+            .await?;
+        Ok(done.rows_affected == 1)
+    }
+
+    /// Lets go of an ingestion that will go on elsewhere, so that nobody need wait for its lease.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn let_go(&self, fence: Fence) -> Result<bool, StoreError> {
+        self.renew(fence, Duration::ZERO).await
+    }
+
+    /// Takes over an ingestion whose lease has run out, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn claim(&self, lease: Duration) -> Result<Option<Upload>, StoreError> {
+        let lapsed = upload::Entity::find()
+            .filter(upload::Column::State.eq(State::Ingesting))
+            .filter(Expr::col(upload::Column::LeaseUntil).lt(self.now()))
+            .order_by_asc(upload::Column::Id)
+            .limit(10)
+            .all(&self.db)
+            .await?;
+        for found in lapsed {
+            // Of those who found it, the one that raises the epoch has it.
+            let done = upload::Entity::update_many()
+                .col_expr(upload::Column::Epoch, Expr::col(upload::Column::Epoch).add(1))
+                .col_expr(upload::Column::LeaseUntil, self.now().add(millis(lease)))
+                .filter(upload::Column::Id.eq(found.id))
+                .filter(upload::Column::Epoch.eq(found.epoch))
+                .filter(upload::Column::State.eq(State::Ingesting))
+                .filter(Expr::col(upload::Column::LeaseUntil).lt(self.now()))
+                .exec(&self.db)
+                .await?;
+            if done.rows_affected == 1 {
+                return self.upload(UploadId(found.id)).await.map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// Lets go of a run key, so that the same file can be run again as another upload.

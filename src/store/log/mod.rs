@@ -13,6 +13,7 @@
 //! of it or nothing; which one is not known to the caller.
 
 mod gather;
+mod outcomes;
 mod plan;
 mod postgres;
 mod rows;
@@ -27,8 +28,8 @@ use uuid::Uuid;
 pub use postgres::sql::Statements as PostgresStatements;
 pub use types::{
     BLOCK, Counts, Covered, Emptiness, Ended, Fence, Found, Handed, HandedLease, LogError,
-    NewBatch, NewMessage, NewSegment, OutcomeKind, OutcomeQuery, PageAfter, QueueId, Received,
-    RowOutcome, RowsOf, Standing, Taken, TopicId, UploadId, Whereabouts,
+    NewBatch, NewMessage, NewSegment, OutcomeKind, OutcomeQuery, PageAfter, Publication, QueueId,
+    Received, RowOutcome, RowsOf, Standing, Taken, TopicId, UploadId, Whereabouts,
 };
 
 use super::Clock;
@@ -92,9 +93,15 @@ impl Log {
     ///
     /// # Errors
     /// [`LogError::RoutesChanged`] when the topic's queues are not those the batch was routed by;
+    /// [`LogError::PublishedBefore`] when it has a name that was used before;
     /// [`LogError::LeaseLost`] when the upload is no longer this publisher's.
     pub async fn publish(&self, batch: &NewBatch) -> Result<(), LogError> {
         both!(self, log => log.publish(batch).await)
+    }
+
+    /// Forgets the names of publishes that were made longer ago than that. Answers how many.
+    pub async fn forget_publications(&self, age: Duration) -> Result<u64, LogError> {
+        both!(self, log => log.forget_publications(age).await)
     }
 
     /// Lets the held segments of an upload go, all in one step, and records that it is published.
@@ -211,13 +218,19 @@ impl Log {
 
     /// How an upload stands.
     pub async fn standing(&self, upload: UploadId) -> Result<Standing, LogError> {
-        let _ = upload;
-        Err(LogError::Damaged("not yet"))
+        both!(self, log => log.standing(upload).await)
     }
 
     /// Records the end of every published upload whose messages have all ended. Answers how many.
     pub async fn end_uploads(&self) -> Result<u64, LogError> {
-        Err(LogError::Damaged("not yet"))
+        let mut ended = 0;
+        for upload in both!(self, log => log.working_uploads().await)? {
+            let standing = self.standing(upload).await?;
+            if standing.ended.ended() >= standing.copies {
+                ended += u64::from(both!(self, log => log.end_upload(upload).await)?);
+            }
+        }
+        Ok(ended)
     }
 
     /// Withdraws an upload: what was published and has not been delivered is cancelled (all of it is
@@ -225,15 +238,25 @@ impl Log {
     /// can commit nothing from now on. Answers whether there was anything to withdraw: `false` for
     /// an upload that had ended, failed or been cancelled before.
     pub async fn cancel(&self, upload: UploadId) -> Result<bool, LogError> {
-        let _ = upload;
-        Err(LogError::Damaged("not yet"))
+        both!(self, log => log.cancel(upload, None).await)
+    }
+
+    /// Records the fault of an upload whose messages were let go as they came: what has not been
+    /// delivered is cancelled.
+    ///
+    /// # Errors
+    /// [`LogError::LeaseLost`] when it is not being ingested any more.
+    pub async fn fail_streaming(&self, fence: Fence, problem: &str) -> Result<(), LogError> {
+        match both!(self, log => log.cancel(fence.upload, Some((fence.epoch, problem))).await)? {
+            true => Ok(()),
+            false => Err(LogError::LeaseLost),
+        }
     }
 
     /// Deletes an upload that is over, with its messages, outcomes and findings. `false` when it is
     /// not over, or when messages of it are still in consumers' hands.
     pub async fn delete_upload(&self, upload: UploadId) -> Result<bool, LogError> {
-        let _ = upload;
-        Err(LogError::Damaged("not yet"))
+        both!(self, log => log.delete_upload(upload).await)
     }
 
     /// Outcomes, by queue and message number; `limit` of them at most. Answers where the next page
@@ -243,14 +266,12 @@ impl Log {
         query: OutcomeQuery,
         limit: usize,
     ) -> Result<(Vec<Found>, Option<(QueueId, i64)>), LogError> {
-        let _ = (query, limit);
-        Err(LogError::Damaged("not yet"))
+        self.page_of_outcomes(query, limit.max(1)).await
     }
 
     /// Where a message of a queue is; `None` when there is no such message, or it is gone.
     pub async fn find(&self, queue: QueueId, message: i64) -> Result<Option<Found>, LogError> {
-        let _ = (queue, message);
-        Err(LogError::Damaged("not yet"))
+        self.look_up(queue, message).await
     }
 
     /// A page of an upload's rows, in row order, with their outcomes in a queue: the messages of up

@@ -43,7 +43,7 @@ pub(super) struct PageOutcome {
 
 impl PageOutcome {
     /// The messages that ended by this outcome, each with its end.
-    fn expand(&self, into: &mut HashMap<i64, Ended>) -> Result<(), LogError> {
+    pub(super) fn expand(&self, into: &mut HashMap<i64, Ended>) -> Result<(), LogError> {
         let kind = OutcomeKind::of(self.kind).ok_or(LogError::Damaged("an unknown outcome"))?;
         let outputs: Vec<&RawValue> = match (&self.items, kind) {
             (Some(items), OutcomeKind::Done) => serde_json::from_str(items)

@@ -76,7 +76,7 @@ pub struct RowsOf {
     pub first_row: RowNumber,
     /// The last row covered. Blank and rejected rows between are covered too.
     pub last_row: RowNumber,
-    /// Its place in the turn among uploads: batch 0, 1, 2, ... of this one.
+    /// Its place in the turn among uploads, if it is held: batch 0, 1, 2, ... of this one.
     pub turn: i32,
     /// Whether the messages are held back until [`Log::release`](super::Log::release).
     pub held: bool,
@@ -101,6 +101,19 @@ pub struct NewBatch {
     pub segments: Vec<NewSegment>,
     /// How many messages no queue takes.
     pub unrouted: u32,
+    /// Makes it once, if it has a name.
+    pub once: Option<Publication>,
+}
+
+/// A publish that is made once, however often it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Its name, for its topic.
+    pub key: String,
+    /// What was asked, as a hash.
+    pub fingerprint: String,
+    /// What is answered, now and whenever it is asked for again.
+    pub answer: String,
 }
 
 /// A message as it is handed out.
@@ -358,6 +371,12 @@ pub enum LogError {
     /// Another process has taken the upload over, or it has ended: nothing was committed.
     #[error("the upload was taken over by another process")]
     LeaseLost,
+    /// A publish of that name was made before; this one made nothing.
+    #[error("that was published before")]
+    PublishedBefore(Publication),
+    /// The batch was published before, by a call whose answer was lost.
+    #[error("the batch was published before")]
+    AlreadyThere,
     /// A message's data is not text.
     #[error("a message's data is not UTF-8 text")]
     NotText(#[from] std::str::Utf8Error),
@@ -367,4 +386,11 @@ pub enum LogError {
     /// The database failed.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
+}
+
+impl LogError {
+    /// Whether the database does not answer, so that the same may work later.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Database(error) if crate::store::is_outage(error))
+    }
 }

@@ -79,6 +79,7 @@ impl Mill {
             rows: None,
             segments,
             unrouted: 0,
+            once: None,
         };
         Ok((batch, keys))
     }

@@ -91,6 +91,7 @@ impl World<'_> {
             }),
             segments: segments.collect(),
             unrouted,
+            once: None,
         };
         let published = self.log.publish(&batch).await;
         match fault {

@@ -1,5 +1,7 @@
 //! The log on PostgreSQL: each operation is one statement, or one transaction of a few.
 
+mod end;
+mod outcomes;
 mod publish;
 mod receive;
 mod rows;

@@ -6,18 +6,23 @@
 
 use bytes::BufMut;
 
+use std::time::Duration;
+
 use super::PostgresLog;
 use crate::store::clock::millis;
-use crate::store::log::types::{LogError, NewBatch, Taken};
+use crate::store::log::types::{LogError, NewBatch, Publication, Taken, TopicId};
 
 impl PostgresLog {
     pub(in crate::store::log) async fn publish(&self, batch: &NewBatch) -> Result<(), LogError> {
         let mut tx = self.pool.begin().await?;
         sqlx::query(self.sql.share_routes.clone()).bind(batch.topic.0).execute(&mut *tx).await?;
+        if let Some(once) = &batch.once {
+            self.name(&mut tx, batch.topic, once).await?;
+        }
         if !batch.messages.is_empty() {
             let mut copy = tx.copy_in_raw(self.sql.copy_messages.as_str()).await?;
             copy.send(copy_rows(batch)?).await?;
-            copy.finish().await?;
+            copy.finish().await.map_err(already_there)?;
         }
         if !self.commit_batch(&mut tx, batch).await? {
             let routed: bool = sqlx::query_scalar(self.sql.why_refused.clone())
@@ -29,6 +34,52 @@ impl PostgresLog {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Waits for another transaction that uses the same name just now.
+    async fn name(
+        &self,
+        tx: &mut sqlx::PgTransaction<'_>,
+        topic: TopicId,
+        once: &Publication,
+    ) -> Result<(), LogError> {
+        let named = sqlx::query(
+            "insert into publication(topic_id,key,fingerprint,answer,created_at) \
+             values ($1,$2,$3,$4,(extract(epoch from clock_timestamp())*1000)::int8+$5::int8) \
+             on conflict do nothing",
+        )
+        .bind(topic.0)
+        .bind(&once.key)
+        .bind(&once.fingerprint)
+        .bind(&once.answer)
+        .bind(self.clock.offset_ms())
+        .execute(&mut **tx)
+        .await?;
+        if named.rows_affected() == 1 {
+            return Ok(());
+        }
+        let (fingerprint, answer) = sqlx::query_as(
+            "select fingerprint, answer from publication where topic_id=$1 and key=$2",
+        )
+        .bind(topic.0)
+        .bind(&once.key)
+        .fetch_one(&mut **tx)
+        .await?;
+        Err(LogError::PublishedBefore(Publication { key: once.key.clone(), fingerprint, answer }))
+    }
+
+    pub(in crate::store::log) async fn forget_publications(
+        &self,
+        age: Duration,
+    ) -> Result<u64, LogError> {
+        let gone = sqlx::query(
+            "delete from publication where created_at<(extract(epoch from clock_timestamp())*1000)::int8+$1::int8-$2",
+        )
+        .bind(self.clock.offset_ms())
+        .bind(millis(age))
+        .execute(&self.pool)
+        .await?;
+        Ok(gone.rows_affected())
     }
 
     async fn commit_batch(
@@ -76,8 +127,17 @@ impl PostgresLog {
             .bind(findings.iter().map(|(row, _)| row.0.cast_signed()).collect::<Vec<_>>())
             .bind(findings.iter().map(|(_, content)| content.as_str()).collect::<Vec<_>>())
             .fetch_one(&mut **tx)
-            .await?;
+            .await
+            .map_err(already_there)?;
         Ok(allowed == 1)
+    }
+}
+
+/// Ids come from a sequence: only this batch can have used them.
+fn already_there(error: sqlx::Error) -> LogError {
+    match error.as_database_error() {
+        Some(database) if database.is_unique_violation() => LogError::AlreadyThere,
+        _ => error.into(),
     }
 }
 

@@ -2,7 +2,7 @@
 //! taken back.
 
 use super::PostgresLog;
-use crate::store::log::types::{Fence, LogError};
+use crate::store::log::types::{Fence, LogError, UploadId};
 
 impl PostgresLog {
     /// Lets an upload's held segments go, all in one step, and records that it is published.
@@ -69,6 +69,17 @@ impl PostgresLog {
         if failed.rows_affected() == 0 {
             return Err(LogError::LeaseLost);
         }
+        self.take_back(&mut tx, fence.upload).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Removes all that an upload published and that was held still.
+    pub(super) async fn take_back(
+        &self,
+        tx: &mut sqlx::PgTransaction<'_>,
+        upload: UploadId,
+    ) -> Result<(), LogError> {
         for statement in [
             "with l as materialized (select queue_id, first_id from segment \
                where upload_id=$1 and held order by queue_id, first_id for update) \
@@ -81,9 +92,8 @@ impl PostgresLog {
             "delete from finding where upload_id=$1",
             "delete from batch where upload_id=$1",
         ] {
-            sqlx::query(statement).bind(fence.upload.0).execute(&mut *tx).await?;
+            sqlx::query(statement).bind(upload.0).execute(&mut **tx).await?;
         }
-        tx.commit().await?;
         Ok(())
     }
 }

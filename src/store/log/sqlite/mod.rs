@@ -4,6 +4,8 @@
 //! `IMMEDIATE`: so nothing is ever locked half-way and no statement needs SKIP LOCKED. Readers have
 //! connections of their own and see what was last committed. Arrays are JSON text.
 
+mod end;
+mod outcomes;
 mod publish;
 mod receive;
 mod rows;

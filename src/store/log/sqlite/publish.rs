@@ -1,11 +1,15 @@
 //! Publishing on SQLite: messages by inserts of many rows, and their bookkeeping, in one
 //! transaction.
 
+use std::time::Duration;
+
 use sqlx::SqliteTransaction;
 
 use super::{SqliteLog, to_json};
 use crate::store::clock::millis;
-use crate::store::log::types::{LogError, NewBatch, NewMessage, Taken};
+use crate::store::log::types::{
+    LogError, NewBatch, NewMessage, NewSegment, Publication, Taken, TopicId,
+};
 
 /// Messages in one insert statement: few enough that the statement stays small, many enough that
 /// its cost is shared. Batches of 500, the usual size, are whole multiples.
@@ -16,12 +20,23 @@ impl SqliteLog {
         let now = self.clock.now_ms();
         let mut tx = self.write().await?;
         self.check(&mut tx, batch).await?;
+        if let Some(once) = &batch.once {
+            self.name(&mut tx, batch.topic, once).await?;
+        }
+        let there: bool =
+            sqlx::query_scalar("select exists (select 1 from batch where first_id=?)")
+                .bind(batch.first_id)
+                .fetch_one(&mut *tx)
+                .await?;
+        if there {
+            return Err(LogError::AlreadyThere);
+        }
         let rows = batch.rows.as_ref();
         let upload = rows.map(|rows| rows.fence.upload.0);
         let n = i32::try_from(batch.messages.len()).unwrap_or(i32::MAX);
         sqlx::query(
-            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,created_at) \
-             values (?,?,?,?,?,?,?,?,?)",
+            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,created_at) \
+             values (?,?,?,?,?,?,?,?,?,?)",
         )
         .bind(batch.first_id)
         .bind(n)
@@ -31,6 +46,7 @@ impl SqliteLog {
         .bind(rows.map_or(0, |rows| rows.first_row.0))
         .bind(rows.map_or(0, |rows| rows.last_row.0))
         .bind(batch.unrouted)
+        .bind(batch.segments.iter().map(|segment| size_of(segment, n)).sum::<i32>())
         .bind(now)
         .execute(&mut *tx)
         .await?;
@@ -41,11 +57,9 @@ impl SqliteLog {
             first += i64::try_from(chunk.len()).unwrap_or(0);
         }
         for segment in &batch.segments {
-            let (size, taken) = match &segment.taken {
-                Taken::All => (n, None),
-                Taken::Offsets(offsets) => {
-                    (i32::try_from(offsets.len()).unwrap_or(i32::MAX), Some(to_json(offsets)))
-                }
+            let taken = match &segment.taken {
+                Taken::All => None,
+                Taken::Offsets(offsets) => Some(to_json(offsets)),
             };
             sqlx::query(
                 "insert into segment(queue_id,first_id,size,taken,upload_id,turn,held,available_at,expires_at,created_at) \
@@ -53,10 +67,10 @@ impl SqliteLog {
             )
             .bind(segment.queue.0)
             .bind(batch.first_id)
-            .bind(size)
+            .bind(size_of(segment, n))
             .bind(taken)
             .bind(upload)
-            .bind(rows.map(|rows| rows.turn))
+            .bind(rows.filter(|rows| rows.held).map(|rows| rows.turn))
             .bind(rows.is_some_and(|rows| rows.held))
             .bind(now + millis(segment.delay))
             .bind(segment.retention.map(|retention| now + millis(retention)))
@@ -84,6 +98,49 @@ impl SqliteLog {
         Ok(())
     }
 
+    async fn name(
+        &self,
+        tx: &mut SqliteTransaction<'_>,
+        topic: TopicId,
+        once: &Publication,
+    ) -> Result<(), LogError> {
+        let before: Option<(String, String)> = sqlx::query_as(
+            "select fingerprint, answer from publication where topic_id=? and key=?",
+        )
+        .bind(topic.0)
+        .bind(&once.key)
+        .fetch_optional(&mut **tx)
+        .await?;
+        if let Some((fingerprint, answer)) = before {
+            let key = once.key.clone();
+            return Err(LogError::PublishedBefore(Publication { key, fingerprint, answer }));
+        }
+        sqlx::query(
+            "insert into publication(topic_id,key,fingerprint,answer,created_at) values (?,?,?,?,?)",
+        )
+        .bind(topic.0)
+        .bind(&once.key)
+        .bind(&once.fingerprint)
+        .bind(&once.answer)
+        .bind(self.clock.now_ms())
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    pub(in crate::store::log) async fn forget_publications(
+        &self,
+        age: Duration,
+    ) -> Result<u64, LogError> {
+        let mut tx = self.write().await?;
+        let gone = sqlx::query("delete from publication where created_at<?")
+            .bind(self.clock.now_ms() - millis(age))
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(gone.rows_affected())
+    }
+
     /// That the batch was routed by today's routes, and that its upload is still its publisher's.
     /// The transaction already is the only one that writes, so neither can change before it ends.
     async fn check(
@@ -109,6 +166,14 @@ impl SqliteLog {
         .fetch_one(&mut **tx)
         .await?;
         if ours { Ok(()) } else { Err(LogError::LeaseLost) }
+    }
+}
+
+/// How many of a batch's `n` messages a segment holds.
+fn size_of(segment: &NewSegment, n: i32) -> i32 {
+    match &segment.taken {
+        Taken::All => n,
+        Taken::Offsets(offsets) => i32::try_from(offsets.len()).unwrap_or(i32::MAX),
     }
 }
 

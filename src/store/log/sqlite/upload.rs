@@ -1,8 +1,10 @@
 //! The two ends of an upload's ingestion on SQLite: everything is let go, or everything is taken
 //! back.
 
+use sqlx::SqliteTransaction;
+
 use super::SqliteLog;
-use crate::store::log::types::{Fence, LogError};
+use crate::store::log::types::{Fence, LogError, UploadId};
 
 impl SqliteLog {
     /// Lets an upload's held segments go; see the same function of PostgreSQL.
@@ -76,29 +78,38 @@ impl SqliteLog {
         if failed.rows_affected() == 0 {
             return Err(LogError::LeaseLost);
         }
-        let batches: Vec<(i64, i64)> =
-            sqlx::query_as("select first_id, first_id+n from batch where upload_id=?")
-                .bind(fence.upload.0)
-                .fetch_all(&mut *tx)
-                .await?;
-        for (first, past) in batches {
-            for statement in [
-                "delete from message where id>=? and id<?",
-                // What a purge cancelled.
-                "delete from outcome where queue_id in (select id from queue) \
-                   and first_id>=? and first_id<?",
-            ] {
-                sqlx::query(statement).bind(first).bind(past).execute(&mut *tx).await?;
-            }
-        }
-        for statement in [
-            "delete from segment where upload_id=? and held=1",
-            "delete from finding where upload_id=?",
-            "delete from batch where upload_id=?",
-        ] {
-            sqlx::query(statement).bind(fence.upload.0).execute(&mut *tx).await?;
-        }
+        take_back(&mut tx, fence.upload).await?;
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Removes all that an upload published, with what was recorded of it.
+pub(super) async fn take_back(
+    tx: &mut SqliteTransaction<'_>,
+    upload: UploadId,
+) -> Result<(), LogError> {
+    let batches: Vec<(i64, i64)> =
+        sqlx::query_as("select first_id, first_id+n from batch where upload_id=?")
+            .bind(upload.0)
+            .fetch_all(&mut **tx)
+            .await?;
+    for (first, past) in batches {
+        for statement in [
+            "delete from message where id>=? and id<?",
+            // What a purge cancelled.
+            "delete from outcome where queue_id in (select id from queue) \
+                   and first_id>=? and first_id<?",
+        ] {
+            sqlx::query(statement).bind(first).bind(past).execute(&mut **tx).await?;
+        }
+    }
+    for statement in [
+        "delete from segment where upload_id=?",
+        "delete from finding where upload_id=?",
+        "delete from batch where upload_id=?",
+    ] {
+        sqlx::query(statement).bind(upload.0).execute(&mut **tx).await?;
+    }
+    Ok(())
 }

@@ -1,0 +1,179 @@
+//! Outcomes by queue and message number, a page at a time, and one message looked up.
+//!
+//! Outcomes are ranges that begin in the block of the messages they cover, and several may overlap
+//! within it. So a page is read block by block, the blocks that have any, and what it says of one
+//! block is complete.
+
+use std::collections::HashMap;
+
+use super::rows::PageOutcome;
+use super::types::{BLOCK, Ended, Found, LogError, OutcomeQuery, QueueId, UploadId, Whereabouts};
+use super::{Dialect, Log};
+use crate::domain::RowNumber;
+
+/// Blocks that one page looks into at most, when most of what it finds is not asked for.
+const BLOCKS: usize = 20;
+
+/// Where a message came from: its number, its upload, its row.
+pub(super) type MessageOrigin = (i64, Option<i64>, Option<i32>);
+
+/// Which upload's messages are looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) upload: Option<UploadId>,
+}
+
+impl Log {
+    pub(super) async fn page_of_outcomes(
+        &self,
+        query: OutcomeQuery,
+        limit: usize,
+    ) -> Result<(Vec<Found>, Option<(QueueId, i64)>), LogError> {
+        let mut found: Vec<Found> = vec![];
+        let mut blocks = 0;
+        let mut after = query.after;
+        let bounds = Bounds { upload: query.upload };
+        for queue in self.queues_from(query.queue, after).await? {
+            let mut from = match after.take() {
+                Some((at, id)) if at == queue => id + 1,
+                _ => 0,
+            };
+            while let Some(first) = self.first_outcome(queue, from, bounds).await? {
+                let block = first / BLOCK * BLOCK;
+                let ended = self.ended_in(queue, block, bounds).await?;
+                let mut ids: Vec<i64> = ended
+                    .iter()
+                    .filter(|(id, ended)| {
+                        **id >= from && query.kind.is_none_or(|kind| ended.kind == kind)
+                    })
+                    .map(|(id, _)| *id)
+                    .collect();
+                ids.sort_unstable();
+                let whole = ids.len() <= limit - found.len();
+                ids.truncate(limit - found.len());
+                let origins = self.origins(&ids).await?;
+                for (id, upload, row) in origins {
+                    let Some(ended) = ended.get(&id) else { continue };
+                    let at = Whereabouts::Ended(ended.clone());
+                    found.push(known(queue, (id, upload, row), at));
+                }
+                if !whole || found.len() >= limit {
+                    let last = ids.last().copied().unwrap_or(from - 1);
+                    return Ok((found, Some((queue, last))));
+                }
+                from = block + BLOCK;
+                blocks += 1;
+                if blocks >= BLOCKS {
+                    return Ok((found, Some((queue, from - 1))));
+                }
+            }
+        }
+        Ok((found, None))
+    }
+
+    pub(super) async fn look_up(
+        &self,
+        queue: QueueId,
+        message: i64,
+    ) -> Result<Option<Found>, LogError> {
+        let Some(origin) = self.origins(&[message]).await?.pop() else { return Ok(None) };
+        // Looked for where it was first and where it goes last: what moves between the looks is
+        // found by the second round.
+        for _ in 0..3 {
+            if self.holder(queue, message).await?.is_some() {
+                return Ok(Some(known(queue, origin, Whereabouts::InFlight)));
+            }
+            if self.is_waiting(queue, message).await? {
+                return Ok(Some(known(queue, origin, Whereabouts::Waiting)));
+            }
+            let block = message / BLOCK * BLOCK;
+            let ended = self.ended_in(queue, block, Bounds { upload: None }).await?;
+            if let Some(ended) = ended.get(&message) {
+                return Ok(Some(known(queue, origin, Whereabouts::Ended(ended.clone()))));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn ended_in(
+        &self,
+        queue: QueueId,
+        block: i64,
+        bounds: Bounds,
+    ) -> Result<HashMap<i64, Ended>, LogError> {
+        let rows: Vec<PageOutcome> = match &self.0 {
+            Dialect::Postgres(log) => log.outcomes_of_block(queue, block, bounds).await?,
+            Dialect::Sqlite(log) => log.outcomes_of_block(queue, block, bounds).await?,
+        };
+        let mut ended = HashMap::new();
+        for row in &rows {
+            row.expand(&mut ended)?;
+        }
+        Ok(ended)
+    }
+
+    async fn queues_from(
+        &self,
+        only: Option<QueueId>,
+        after: Option<(QueueId, i64)>,
+    ) -> Result<Vec<QueueId>, LogError> {
+        if let Some(only) = only {
+            return Ok(vec![only]);
+        }
+        let first = after.map_or(QueueId(0), |(queue, _)| queue);
+        match &self.0 {
+            Dialect::Postgres(log) => log.queues_from(first).await,
+            Dialect::Sqlite(log) => log.queues_from(first).await,
+        }
+    }
+
+    async fn first_outcome(
+        &self,
+        queue: QueueId,
+        from: i64,
+        bounds: Bounds,
+    ) -> Result<Option<i64>, LogError> {
+        match &self.0 {
+            Dialect::Postgres(log) => log.first_outcome(queue, from, bounds).await,
+            Dialect::Sqlite(log) => log.first_outcome(queue, from, bounds).await,
+        }
+    }
+
+    async fn origins(&self, ids: &[i64]) -> Result<Vec<MessageOrigin>, LogError> {
+        if ids.is_empty() {
+            return Ok(vec![]);
+        }
+        match &self.0 {
+            Dialect::Postgres(log) => log.origins(ids).await,
+            Dialect::Sqlite(log) => log.origins(ids).await,
+        }
+    }
+
+    async fn is_waiting(&self, queue: QueueId, message: i64) -> Result<bool, LogError> {
+        match &self.0 {
+            Dialect::Postgres(log) => log.is_waiting(queue, message).await,
+            Dialect::Sqlite(log) => log.is_waiting(queue, message).await,
+        }
+    }
+}
+
+fn known(queue: QueueId, (id, upload, row): MessageOrigin, at: Whereabouts) -> Found {
+    Found {
+        id,
+        queue,
+        upload: upload.map(UploadId),
+        row: row.map(|row| RowNumber(row.cast_unsigned())),
+        at,
+    }
+}
+
+/// Whether a segment of this many messages, of which `next` are gone, still has the one at an offset.
+pub(super) fn still_has(offset: i64, size: i64, next: i64, taken: Option<&[i64]>) -> bool {
+    match taken {
+        None => (next..size).contains(&offset),
+        Some(taken) => {
+            let gone = usize::try_from(next).unwrap_or(0);
+            taken.get(gone..).is_some_and(|left| left.contains(&offset))
+        }
+    }
+}

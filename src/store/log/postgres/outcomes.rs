@@ -1,0 +1,107 @@
+//! What pages of outcomes and look-ups read, on PostgreSQL.
+
+use super::PostgresLog;
+use crate::store::log::outcomes::{Bounds, MessageOrigin, still_has};
+use crate::store::log::rows::PageOutcome;
+use crate::store::log::types::{BLOCK, LogError, QueueId};
+
+type OutcomeColumns =
+    (i64, i64, i16, Option<String>, Option<Vec<i64>>, Option<Vec<i16>>, Option<String>, i64);
+
+impl PostgresLog {
+    pub(in crate::store::log) async fn queues_from(
+        &self,
+        first: QueueId,
+    ) -> Result<Vec<QueueId>, LogError> {
+        let ids: Vec<i32> = sqlx::query_scalar("select id from queue where id>=$1 order by id")
+            .bind(first.0)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(ids.into_iter().map(QueueId).collect())
+    }
+
+    /// The first outcome that may end a message from `from` on. One that begins before it may too,
+    /// but not in an earlier block.
+    pub(in crate::store::log) async fn first_outcome(
+        &self,
+        queue: QueueId,
+        from: i64,
+        bounds: Bounds,
+    ) -> Result<Option<i64>, LogError> {
+        Ok(sqlx::query_scalar(
+            "select first_id from outcome where queue_id=$1 and first_id>=$2-$2%$5 and last_id>=$2 \
+               and ($3::int8 is null or upload_id=$3 and first_id>=(select min(first_id) from batch where upload_id=$3)) \
+               and first_id<=coalesce((select max(first_id+n) from batch where upload_id=$3),$4) \
+             order by first_id limit 1",
+        )
+        .bind(queue.0)
+        .bind(from)
+        .bind(bounds.upload.map(|upload| upload.0))
+        .bind(i64::MAX)
+        .bind(BLOCK)
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    pub(in crate::store::log) async fn outcomes_of_block(
+        &self,
+        queue: QueueId,
+        block: i64,
+        bounds: Bounds,
+    ) -> Result<Vec<PageOutcome>, LogError> {
+        let rows: Vec<OutcomeColumns> = sqlx::query_as(
+            "select first_id, last_id, kind, mask, ids, attempts, items, settled_at from outcome \
+             where queue_id=$1 and first_id>=$2 and first_id<$2+$3 and ($4::int8 is null or upload_id=$4)",
+        )
+        .bind(queue.0)
+        .bind(block)
+        .bind(BLOCK)
+        .bind(bounds.upload.map(|upload| upload.0))
+        .fetch_all(&self.pool)
+        .await?;
+        let page = |(first_id, last_id, kind, mask, ids, attempts, items, settled_at)| {
+            PageOutcome { first_id, last_id, kind, mask, ids, attempts, items, settled_at }
+        };
+        Ok(rows.into_iter().map(page).collect())
+    }
+
+    pub(in crate::store::log) async fn origins(
+        &self,
+        ids: &[i64],
+    ) -> Result<Vec<MessageOrigin>, LogError> {
+        Ok(sqlx::query_as(
+            "select id, upload_id, \"row\" from message where id=any($1) order by id",
+        )
+        .bind(ids)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    pub(in crate::store::log) async fn is_waiting(
+        &self,
+        queue: QueueId,
+        message: i64,
+    ) -> Result<bool, LogError> {
+        let again: bool = sqlx::query_scalar(
+            "select exists (select 1 from redelivery where queue_id=$1 and message_id=$2)",
+        )
+        .bind(queue.0)
+        .bind(message)
+        .fetch_one(&self.pool)
+        .await?;
+        let segments: Vec<(i64, i32, i32, Option<Vec<i16>>)> = sqlx::query_as(
+            "select first_id, size, next, taken from segment \
+             where queue_id=$1 and first_id<=$2 and first_id>$2-$3",
+        )
+        .bind(queue.0)
+        .bind(message)
+        .bind(BLOCK)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(again
+            || segments.into_iter().any(|(first, size, next, taken)| {
+                let taken = taken.map(|all| all.into_iter().map(i64::from).collect::<Vec<_>>());
+                still_has(message - first, size.into(), next.into(), taken.as_deref())
+            }))
+    }
+}
