@@ -1,11 +1,16 @@
 //! The command line: a file a subcommand, each with its arguments and what it does. A new command
 //! is one file, one variant and one arm.
 
+mod digest;
+mod handler;
+mod ingest;
 mod migrate;
+mod produce;
 mod read;
 mod run;
 mod sample;
 mod signals;
+mod work;
 
 use std::process::ExitCode;
 
@@ -24,6 +29,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    Work(Box<work::Args>),
+    Ingest(ingest::Args),
+    Produce(produce::Args),
     Migrate(migrate::Args),
     Sample(sample::Args),
     #[command(hide = true)]
@@ -37,6 +45,9 @@ impl Cli {
             // Before anything is started: the reader limits its own process first.
             Command::Read(args) => args.run(),
             Command::Run(args) => block_on(args.run()),
+            Command::Work(args) => block_on(args.run()),
+            Command::Ingest(args) => block_on(args.run()),
+            Command::Produce(args) => block_on(args.run()),
             Command::Migrate(args) => block_on(args.run()),
             Command::Sample(args) => args.run(),
         }
@@ -45,6 +56,8 @@ impl Cli {
 
 /// Exit code of a command that could not do what it was asked.
 const COULD_NOT: u8 = 2;
+/// Exit code of a command that was stopped before its end: what a shell gives for Ctrl-C.
+const STOPPED: u8 = 130;
 
 /// Says on stderr why a command could not do what it was asked.
 #[allow(clippy::print_stderr)] // the boundary where errors are told to a person
