@@ -73,11 +73,7 @@ fn word(i: u32) -> &'static str {
 }
 
 /// The sample workbook of so many rows, as it comes with the project.
-pub(super) fn bytes(rows: u32) -> Result<Vec<u8>, XlsxError> {
-    small(rows)?.save_to_buffer()
-}
-
-fn small(rows: u32) -> Result<Workbook, XlsxError> {
+pub(super) fn small(rows: u32) -> Result<Workbook, XlsxError> {
     let mut workbook = workbook()?;
     let sheet = workbook.add_worksheet();
     sheet.write(0, 0, "number")?.write(0, 1, "data")?;

@@ -12,6 +12,7 @@ mod results;
 pub mod server;
 mod time;
 mod topics;
+mod uploads;
 mod watch;
 
 use std::sync::Arc;
@@ -113,6 +114,7 @@ impl<B: Broker + Clone> App<B> {
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())
             .merge(topics::routes::<B>())
+            .merge(uploads::routes::<B>())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .with_state(self);

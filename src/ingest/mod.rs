@@ -19,6 +19,7 @@ mod feed;
 pub mod intake;
 mod patient;
 pub mod reader;
+pub mod spool;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

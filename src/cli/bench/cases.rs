@@ -1,20 +1,20 @@
 //! What is compared: rows in one by one and by upload, messages worked off one by one and in a
 //! batch; each by real requests to a real server.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use reqwest::Client;
-use reqwest::multipart::{Form, Part};
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::to_raw_value;
 use tokio_util::sync::CancellationToken;
 
 use super::error::BenchError;
-use super::remote::{Remote, answer};
 use super::scene::{Place, Scene};
 use super::server::IN_FLIGHT;
-use crate::api::{Data, Published, UploadAnswer};
+use crate::api::NewMessage;
+use crate::client::{Client, RemoteSource, UploadOptions};
 use crate::domain::Settled;
 use crate::worker::{self, Observer, Sleep, Stop, WorkerLimits};
 
@@ -94,7 +94,6 @@ impl Case {
 pub(super) struct Measure<'a> {
     pub(super) scene: &'a mut Scene,
     pub(super) client: Client,
-    pub(super) url: &'a str,
     pub(super) delays: Delays,
 }
 
@@ -115,58 +114,37 @@ impl Measure<'_> {
         tokio::time::timeout(patience, measured).await.map_err(|_| stuck())?
     }
 
-    fn messages_url(&self, place: &Place) -> String {
-        format!("{}/topics/{}/messages", self.url, place.topic_name)
-    }
-
     async fn one_by_one(&self, place: &Place, n: u32) -> Result<Duration, BenchError> {
-        let url = self.messages_url(place);
         let begun = Instant::now();
         for number in 1..=n {
-            let request = self.client.post(&url).json(&message(number));
-            let published: Published = answer("a publish", request).await?;
-            let Published::One { data } = published else {
-                return Err(BenchError::Wrong("one message was answered as many".into()));
-            };
-            expect("copies", data.len() as u64, 1)?;
+            let topic = place.topic_name.as_str();
+            let copies = self.client.publish(topic, message(number)?, None).await?;
+            expect("copies", copies.len() as u64, 1)?;
         }
         Ok(begun.elapsed())
     }
 
     async fn upload(&mut self, place: &Place, n: u32) -> Result<Duration, BenchError> {
-        let name = format!("sample-{n}-items.xlsx");
-        let file = Part::bytes(crate::cli::sample::bytes(n)?).file_name(name);
-        let request = self
-            .client
-            .post(format!("{}/file/upload", self.url))
-            .query(&[("wait", "true"), ("topic", place.topic_name.as_str())])
-            .multipart(Form::new().part("files", file));
+        let file = self.scene.home.path().join(format!("sample-{n}-items.xlsx"));
+        crate::cli::sample::small(n)?.save(&file)?;
+        let options = UploadOptions {
+            topic: Some(place.topic_name.to_string()),
+            wait: true,
+            ..UploadOptions::default()
+        };
         let begun = Instant::now();
-        let mut answered: Data<UploadAnswer> = answer("an upload", request).await?;
+        let upload = self.client.upload(&file, &options, &Arc::default()).await?;
         let took = begun.elapsed();
-        match answered.data.pop() {
-            Some(UploadAnswer::Taken(upload)) => {
-                self.scene.made(upload.id);
-                expect("published rows", upload.counts.published, u64::from(n))?;
-                Ok(took)
-            }
-            Some(UploadAnswer::Refused(problem)) => Err(BenchError::Wrong(problem.detail)),
-            None => Err(BenchError::Wrong("the upload was answered with nothing".into())),
-        }
+        self.scene.made(upload.id);
+        expect("published rows", upload.counts.published, u64::from(n))?;
+        Ok(took)
     }
 
     /// Publishes `n` messages, which is not measured, and works them off, `at_once` in flight.
     async fn consume(&self, place: Place, n: u32, at_once: usize) -> Result<Duration, BenchError> {
-        let messages: Vec<Value> = (1..=n).map(message).collect();
-        let request =
-            self.client.post(self.messages_url(&place)).json(&json!({ "messages": messages }));
-        let _: Published = answer("a publish", request).await?;
-
-        let source = Remote {
-            client: self.client.clone(),
-            url: self.url.to_owned(),
-            queue: place.queue.clone(),
-        };
+        let messages = (1..=n).map(message).collect::<Result<_, _>>()?;
+        self.client.publish_many(place.topic_name.as_str(), messages, None).await?;
+        let source = RemoteSource::new(self.client.clone(), place.queue.clone());
         let limits =
             WorkerLimits { concurrency: at_once, batch_size: at_once, ..WorkerLimits::default() };
         let stop = Stop::default();
@@ -187,8 +165,9 @@ impl Measure<'_> {
 }
 
 /// A row of the sample workbooks.
-fn message(number: u32) -> Value {
-    json!({ "data": { "number": number, "data": format!("row {number}") } })
+fn message(number: u32) -> Result<NewMessage, BenchError> {
+    let row = json!({ "number": number, "data": format!("row {number}") });
+    Ok(NewMessage { data: to_raw_value(&row)?, attributes: BTreeMap::new() })
 }
 
 fn expect(what: &str, came: u64, wanted: u64) -> Result<(), BenchError> {

@@ -1,6 +1,7 @@
 //! Why there are no figures.
 
 use crate::broker::BrokerError;
+use crate::client::ClientError;
 use crate::http::server::ServerError;
 use crate::store::StoreError;
 use crate::worker::WorkerError;
@@ -37,19 +38,9 @@ pub(super) enum BenchError {
     /// The sample workbook.
     #[error("the sample workbook cannot be made: {0}")]
     Sample(#[from] rust_xlsxwriter::XlsxError),
-    /// A request was not answered.
-    #[error("a request was not answered")]
-    Request(#[from] reqwest::Error),
-    /// A request was refused.
-    #[error("{what} was answered with {status}: {answer}")]
-    Refused {
-        /// Which request.
-        what: &'static str,
-        /// The HTTP status.
-        status: u16,
-        /// The answer's beginning.
-        answer: String,
-    },
+    /// A request.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// What came out is not what must come out: the figure would mean nothing.
     #[error("nothing was measured: {0}")]
     Wrong(String),

@@ -13,7 +13,6 @@ mod delayed;
 mod error;
 mod load;
 mod queue;
-mod remote;
 mod report;
 mod scene;
 mod server;
@@ -23,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::complain;
+use super::{STOPPED, complain};
 use crate::worker::Stop;
 use error::BenchError;
 
@@ -44,9 +43,6 @@ enum Which {
     SyncAsync(sync_async::Args),
     Queue(queue::Args),
 }
-
-/// Exit code of a command that was stopped: what a shell gives for Ctrl-C.
-const STOPPED: u8 = 130;
 
 impl Args {
     pub(super) async fn run(self) -> ExitCode {

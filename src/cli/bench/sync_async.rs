@@ -10,7 +10,7 @@ use super::report::{Column, Report};
 use super::scene::Scene;
 use super::server::Running;
 use super::{chart, print};
-use crate::cli::health::http_client;
+use crate::client::{Client, ClientLimits};
 use crate::worker::Stop;
 
 /// Where the chart goes unless told, if there is such a directory.
@@ -85,10 +85,14 @@ impl Args {
 
     async fn measure(&self, scene: &mut Scene, report: &Report) -> Result<Column, BenchError> {
         let longest = report.cases.iter().map(|case| case.ideal(report.delays)).max();
-        let client = http_client().timeout(longest.unwrap_or_default() + PATIENCE).build()?;
         let server = Running::start(scene, self.delay).await?;
+        let limits = ClientLimits {
+            request_timeout: longest.unwrap_or_default() + PATIENCE,
+            ..ClientLimits::default()
+        };
+        let client = Client::new(&server.url, limits)?;
         let database = scene.database;
-        let mut measure = Measure { scene, client, url: &server.url, delays: report.delays };
+        let mut measure = Measure { scene, client, delays: report.delays };
         let mut seconds = vec![];
         for case in &report.cases {
             if !self.json {

@@ -14,6 +14,7 @@
 
 mod gather;
 mod outcomes;
+mod page;
 mod plan;
 mod postgres;
 mod rows;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use page::{CopyState, FindingAt, RowAt, RowPage, UploadRow};
 pub use postgres::sql::Statements as PostgresStatements;
 pub use types::{
     BLOCK, Counts, Covered, Emptiness, Ended, Fence, Found, Handed, HandedLease, LogError,

@@ -2,6 +2,7 @@
 
 mod end;
 mod outcomes;
+mod page;
 mod publish;
 mod receive;
 mod rows;

@@ -6,6 +6,7 @@
 
 mod end;
 mod outcomes;
+mod page;
 mod publish;
 mod receive;
 mod rows;

@@ -1,0 +1,45 @@
+//! Uploads: sending files, watching them being read and worked off, reading their rows, ending
+//! them.
+
+mod body;
+mod events;
+mod linger;
+mod list;
+mod one;
+mod params;
+mod receive;
+mod rejects;
+mod rows;
+mod view;
+mod watchers;
+
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use uuid::Uuid;
+
+use super::{ApiError, App};
+use crate::broker::Broker;
+use crate::store::control::Upload;
+
+/// The routes of uploads. The body of `POST /file/upload` is bounded here, by
+/// [`HttpLimits::file_bytes`](super::HttpLimits::file_bytes) and
+/// [`HttpLimits::files`](super::HttpLimits::files), and by no layer above.
+pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
+    Router::new()
+        .route("/file/upload", post(receive::upload::<B>))
+        .route("/uploads", get(list::list::<B>))
+        .route("/uploads/{id}", get(one::show::<B>).delete(one::delete::<B>))
+        .route("/uploads/{id}/cancel", post(one::cancel::<B>))
+        .route("/uploads/{id}/rows", get(rows::rows::<B>))
+        .route("/uploads/{id}/rejects", get(rejects::rejects::<B>))
+        .route("/uploads/{id}/events", get(events::events::<B>))
+        .layer(Extension(watchers::Watchers::default()))
+}
+
+/// The upload that a path names.
+async fn find<B: Broker + Clone>(app: &App<B>, id: &str) -> Result<Upload, ApiError> {
+    let id: Uuid = id
+        .parse()
+        .map_err(|_| ApiError::invalid(format!("`{id}` is not the id of an upload: a UUID is")))?;
+    app.store.control.upload_by_public_id(id).await?.ok_or_else(|| ApiError::missing("upload", id))
+}

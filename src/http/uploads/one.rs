@@ -1,0 +1,63 @@
+//! `GET`, `DELETE /uploads/{id}` and `POST /uploads/{id}/cancel`.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri};
+
+use super::params::Params;
+use super::{find, view};
+use crate::api;
+use crate::broker::Broker;
+use crate::http::{ApiError, App};
+use crate::ingest::spool;
+use crate::store::control::UploadState;
+
+pub(super) async fn show<B: Broker + Clone>(
+    State(app): State<App<B>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Json<api::Upload>, ApiError> {
+    Params::of(&uri)?.end()?;
+    let upload = find(&app, &id).await?;
+    view::view(&app, &upload).await.map(Json)
+}
+
+pub(super) async fn cancel<B: Broker + Clone>(
+    State(app): State<App<B>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Json<api::Upload>, ApiError> {
+    Params::of(&uri)?.end()?;
+    let upload = find(&app, &id).await?;
+    if !app.store.log.cancel(upload.id).await? {
+        return Err(ApiError::conflict("the upload is over: there is nothing to withdraw"));
+    }
+    let upload = find(&app, &id).await?;
+    view::view(&app, &upload).await.map(Json)
+}
+
+/// Deletes an upload that is over. Its file goes last: a crash before that leaves a file, not an
+/// upload that cannot be read.
+pub(super) async fn delete<B: Broker + Clone>(
+    State(app): State<App<B>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<StatusCode, ApiError> {
+    Params::of(&uri)?.end()?;
+    let upload = find(&app, &id).await?;
+    if upload.state == UploadState::Published {
+        // Its end may not have been recorded yet, although it is shown.
+        app.store.log.end_uploads().await?;
+    }
+    if !app.store.log.delete_upload(upload.id).await? {
+        return Err(ApiError::conflict(
+            "the upload is not over: cancel it first, and let workers end what they have in hands",
+        ));
+    }
+    if let Some(name) = upload.spool
+        && let Err(error) = spool::remove(&app.intake.settings().spool, &name).await
+    {
+        tracing::warn!(%error, file = name, "the file of a deleted upload stays in the spool");
+    }
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,294 @@
+//! `POST /file/upload`: files in, an answer for each.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::request;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::body::{self, Inbox, Terms, malformed, too_large};
+use super::linger::{linger, waits_for_word};
+use super::params::Params;
+use super::view;
+use crate::api;
+use crate::broker::Broker;
+use crate::domain::TopicName;
+use crate::http::{ApiError, App};
+use crate::ingest::Ingested;
+use crate::ingest::intake::{NotTaken, Spooled, Stage, TakeOptions, Taken};
+use crate::workbook::ReadOptions;
+
+/// The topic that rows go to unless told.
+const TOPIC: &str = "rows";
+/// Seconds after which a file is to be sent again when all readers are busy.
+const BUSY_SECONDS: u32 = 5;
+
+/// Answers 202 when at least one file was taken, with what became of each; else with what is wrong.
+pub(super) async fn upload<B: Broker + Clone>(
+    State(app): State<App<B>>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut body = body.into_data_stream();
+    let asked = match Asked::of(&app, &parts).await {
+        Ok(asked) => asked,
+        Err(refused) => {
+            if !waits_for_word(&parts.headers) {
+                linger(body, app.stop.clone());
+            }
+            return refused.into_response();
+        }
+    };
+    let terms = Terms {
+        limits: &app.limits,
+        spool: &app.intake.settings().spool,
+        stop: &app.stop,
+        length: content_length(&parts.headers),
+    };
+    let received = body::receive(&mut body, asked.boundary, &terms).await;
+    linger(body, app.stop.clone());
+    let answered = match received {
+        Ok(inbox) => answer(&app, inbox, asked.take, &asked.topic, asked.wait).await,
+        Err(refused) => Err(refused),
+    };
+    answered.into_response()
+}
+
+/// What a request says before its body.
+struct Asked {
+    wait: bool,
+    take: TakeOptions,
+    topic: TopicName,
+    boundary: String,
+}
+
+impl Asked {
+    async fn of<B: Broker + Clone>(app: &App<B>, parts: &request::Parts) -> Result<Self, ApiError> {
+        let mut params = Params::of(&parts.uri)?;
+        let wait = params.take("wait")?.unwrap_or(false);
+        let stream = params.take("stream")?.unwrap_or(false);
+        let read = ReadOptions {
+            sheet: params.take("sheet")?.unwrap_or_default(),
+            header_row: params.take("header_row")?.unwrap_or_default(),
+            ..ReadOptions::default()
+        };
+        let topic = params.take::<String>("topic")?.unwrap_or_else(|| TOPIC.to_owned());
+        params.end()?;
+        let topic: TopicName =
+            topic.parse().map_err(|error| ApiError::invalid(format!("`topic`: {error}")))?;
+        let boundary = boundary(&parts.headers)?;
+        let most = Terms {
+            limits: &app.limits,
+            spool: &app.intake.settings().spool,
+            stop: &app.stop,
+            length: None,
+        }
+        .most();
+        if content_length(&parts.headers).is_some_and(|length| length > most) {
+            return Err(too_large(format!("the request has more than {most} bytes")));
+        }
+        let number = app.store.control.topic(&topic).await?;
+        let number = number.ok_or_else(|| ApiError::missing("topic", &topic))?;
+        Ok(Self { wait, take: TakeOptions { read, topic: number, stream }, topic, boundary })
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn boundary(headers: &HeaderMap) -> Result<String, ApiError> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    match multer::parse_boundary(kind.unwrap_or_default()) {
+        Ok(boundary) if !boundary.is_empty() => Ok(boundary),
+        Ok(_) | Err(multer::Error::NoBoundary) => {
+            Err(malformed("the Content-Type multipart/form-data names no boundary"))
+        }
+        Err(_) => Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "wrong-kind",
+            "The body is of a kind that cannot be taken here",
+            "send the files as multipart/form-data, in the field `files`",
+        )),
+    }
+}
+
+/// A file, and what became of it.
+struct Slot {
+    filename: Option<String>,
+    outcome: Result<Taken, ApiError>,
+}
+
+async fn answer<B: Broker + Clone>(
+    app: &App<B>,
+    inbox: Inbox,
+    take: TakeOptions,
+    topic: &TopicName,
+    wait: bool,
+) -> Result<(StatusCode, Json<api::Data<api::UploadAnswer>>), ApiError> {
+    let mut slots = take_all(app, inbox, take).await;
+    if wait {
+        for slot in &mut slots {
+            let Ok(taken) = &mut slot.outcome else { continue };
+            if let Some(fault) = fault(&mut taken.stage, &app.stop).await {
+                slot.outcome = Err(fault);
+            }
+        }
+    }
+    if slots.iter().all(|slot| slot.outcome.is_err()) {
+        return Err(none_taken(slots));
+    }
+    let mut data = Vec::with_capacity(slots.len());
+    for slot in slots {
+        data.push(match slot.outcome {
+            Ok(taken) => api::UploadAnswer::Taken(Box::new(shown(app, taken, topic, wait).await)),
+            Err(refused) => api::UploadAnswer::Refused(Box::new(about(refused, slot.filename))),
+        });
+    }
+    Ok((StatusCode::ACCEPTED, Json(api::Data { data })))
+}
+
+async fn take_all<B: Broker + Clone>(
+    app: &App<B>,
+    mut inbox: Inbox,
+    options: TakeOptions,
+) -> Vec<Slot> {
+    let mut slots = vec![];
+    while let Some(file) = inbox.next() {
+        slots.push(match file {
+            Ok(file) => {
+                let filename = Some(file.filename.clone());
+                Slot { filename, outcome: take(app, file, options.clone()).await }
+            }
+            Err(refused) => {
+                Slot { filename: refused.problem.filename.clone(), outcome: Err(refused) }
+            }
+        });
+    }
+    slots
+}
+
+async fn take<B: Broker + Clone>(
+    app: &App<B>,
+    file: Spooled,
+    options: TakeOptions,
+) -> Result<Taken, ApiError> {
+    app.intake.take(file, options).await.map_err(|error| match error {
+        NotTaken::Refused(problem) => problem.into(),
+        NotTaken::Busy => {
+            ApiError::unavailable("all readers are busy; send the file again", BUSY_SECONDS)
+        }
+        NotTaken::Stopping => ApiError::unavailable("the server is stopping", 1),
+        NotTaken::Store(error) => error.into(),
+        NotTaken::CannotStart(error) => {
+            tracing::error!(%error, "a file cannot be read");
+            ApiError::unavailable("the server cannot start a reader", BUSY_SECONDS)
+        }
+    })
+}
+
+/// Waits until an ingestion is over, or the server stops; answers the fault of the file.
+async fn fault(stage: &mut watch::Receiver<Stage>, stop: &CancellationToken) -> Option<ApiError> {
+    let stage = tokio::select! {
+        over = stage.wait_for(|stage| *stage != Stage::Running) => over.ok()?.clone(),
+        () = stop.cancelled() => return None,
+    };
+    let Stage::Ended(Ingested::Failed(problem)) = stage else { return None };
+    let mut fault = ApiError::from(problem);
+    // The request was well formed and its file was taken: what is in it was the fault.
+    fault.problem.status = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
+    Some(fault)
+}
+
+/// A file that was taken is told so, whatever becomes of looking at its numbers.
+async fn shown<B: Broker + Clone>(
+    app: &App<B>,
+    taken: Taken,
+    topic: &TopicName,
+    wait: bool,
+) -> api::Upload {
+    if wait && let Ok(now) = app.store.control.upload(taken.upload.id).await {
+        if let Ok(now) = view::view(app, &now).await {
+            return now;
+        }
+    }
+    view::recorded(&taken.upload, topic.to_string())
+}
+
+fn about(refused: ApiError, filename: Option<String>) -> api::Problem {
+    api::Problem { filename, ..refused.problem }
+}
+
+/// The problem of the only file; or one that lists those of all, with their status if they share it.
+fn none_taken(slots: Vec<Slot>) -> ApiError {
+    let mut refused: Vec<(ApiError, Option<String>)> =
+        slots.into_iter().filter_map(|slot| Some((slot.outcome.err()?, slot.filename))).collect();
+    if refused.len() == 1
+        && let Some((mut only, filename)) = refused.pop()
+    {
+        only.problem.filename = filename;
+        return only;
+    }
+    let retry_after = refused.iter().filter_map(|(error, _)| error.retry_after).max();
+    let status = refused.first().map(|(error, _)| error.status()).unwrap_or_default();
+    let shared = refused.iter().all(|(error, _)| error.status() == status);
+    let status = if shared { status } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let detail = format!("none of the {} files was taken; `files` says why", refused.len());
+    let mut all = ApiError::new(status, "no-file-taken", "No file was taken", detail);
+    all.retry_after = retry_after.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE);
+    all.problem.files =
+        refused.into_iter().map(|(error, filename)| about(error, filename)).collect();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Problem, ProblemKind};
+
+    fn slots(errors: Vec<ApiError>) -> Vec<Slot> {
+        let slot = |(n, error)| Slot { filename: Some(format!("{n}.xlsx")), outcome: Err(error) };
+        errors.into_iter().enumerate().map(slot).collect()
+    }
+
+    fn refused(kind: ProblemKind) -> ApiError {
+        Problem::new(kind, "x").into()
+    }
+
+    #[test]
+    fn one_file_answers_by_its_own_problem() {
+        let error = none_taken(slots(vec![refused(ProblemKind::WrongKind)]));
+        assert_eq!(error.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(error.problem.filename.as_deref(), Some("0.xlsx"));
+        assert!(error.problem.files.is_empty());
+    }
+
+    #[test]
+    fn several_files_answer_by_the_status_they_share() {
+        let both = vec![refused(ProblemKind::WrongKind), refused(ProblemKind::WrongKind)];
+        let error = none_taken(slots(both));
+        assert_eq!(error.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        let names: Vec<_> = error.problem.files.iter().map(|file| file.filename.clone()).collect();
+        assert_eq!(names, [Some("0.xlsx".into()), Some("1.xlsx".into())]);
+        let mixed = vec![refused(ProblemKind::WrongKind), ApiError::unavailable("busy", 5)];
+        let error = none_taken(slots(mixed));
+        assert_eq!((error.status(), error.retry_after), (StatusCode::UNPROCESSABLE_ENTITY, None));
+        let busy = vec![ApiError::unavailable("busy", 5), ApiError::unavailable("busy", 7)];
+        assert_eq!(none_taken(slots(busy)).retry_after, Some(7));
+    }
+
+    #[test]
+    fn the_kind_of_a_body_is_told() {
+        let status = |kind: Option<&'static str>| {
+            let headers = kind.map(|kind| (header::CONTENT_TYPE, kind.parse().unwrap()));
+            boundary(&HeaderMap::from_iter(headers)).map_err(|error| error.status().as_u16())
+        };
+        assert_eq!(status(Some("multipart/form-data; boundary=x")), Ok("x".into()));
+        assert_eq!(status(Some("multipart/form-data")), Err(400));
+        assert_eq!(status(Some("multipart/mixed; boundary=x")), Err(415));
+        assert_eq!(status(Some("application/json")), Err(415));
+        assert_eq!(status(None), Err(415));
+    }
+}

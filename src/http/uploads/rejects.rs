@@ -1,0 +1,57 @@
+//! `GET /uploads/{id}/rejects`: rejected rows and warnings, each with its address.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::Uri;
+
+use super::find;
+use super::params::{Params, cursor};
+use super::rows::row_at;
+use crate::api;
+use crate::broker::Broker;
+use crate::domain::{Finding, FindingKind};
+use crate::http::{ApiError, App};
+use crate::store::StoreError;
+use crate::store::log::FindingAt;
+
+/// Findings of a page unless told.
+const DEFAULT: usize = 100;
+
+pub(super) async fn rejects<B: Broker + Clone>(
+    State(app): State<App<B>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Json<api::Page<api::Finding>>, ApiError> {
+    let mut params = Params::of(&uri)?;
+    let limit = params.limit(DEFAULT, app.limits.page)?;
+    let after = params.after::<3>()?.map(|[sheet, row, ordinal]| FindingAt {
+        at: row_at(sheet, row),
+        ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX >> 1),
+    });
+    params.end()?;
+    let upload = find(&app, &id).await?;
+    let mut found = app.store.log.findings_after(upload.id, after, limit + 1).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let last = found
+        .last()
+        .map(|(last, _)| cursor([last.at.sheet.into(), last.at.row.0.into(), last.ordinal.into()]));
+    let mut data = Vec::with_capacity(found.len());
+    for (_, json) in found {
+        let finding: Finding = serde_json::from_str(&json)
+            .map_err(|error| StoreError::Damaged(format!("a finding: {error}")))?;
+        data.push(shown(finding));
+    }
+    Ok(Json(api::Page { data, next: last.filter(|_| more) }))
+}
+
+fn shown(finding: Finding) -> api::Finding {
+    api::Finding {
+        rejected: finding.kind == FindingKind::Rejected,
+        address: finding.at.to_string(),
+        row: finding.at.row.map(|row| row.0),
+        column: finding.at.column.map(|column| column.to_string()),
+        sheet: finding.at.sheet,
+        detail: finding.detail,
+    }
+}

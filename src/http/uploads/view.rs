@@ -1,0 +1,152 @@
+//! An upload as it is shown, put together of what is recorded of it, of how its messages stand, and
+//! of how far this process has read it, if it is the one that reads.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use crate::api;
+use crate::broker::Broker;
+use crate::domain::Problem;
+use crate::http::{ApiError, App};
+use crate::store::StoreError;
+use crate::store::control::{Upload, UploadState};
+use crate::store::log::Standing;
+use crate::workbook::Totals;
+
+/// An upload as it is now, of a record of it that was just read.
+pub(super) async fn view<B: Broker + Clone>(
+    app: &App<B>,
+    upload: &Upload,
+) -> Result<api::Upload, ApiError> {
+    let standing = app.store.log.standing(upload.id).await?;
+    let totals: Totals = stored(upload.totals.as_deref())?.unwrap_or_default();
+    let topic = app.store.control.topic_name(upload.topic).await?.unwrap_or_default();
+    let mut shown = recorded(upload, topic);
+    let problem: Option<Problem> = stored(upload.problem.as_deref())?;
+    shown.problem = problem.as_ref().map(Into::into);
+    shown.status = status(upload.state, &standing);
+    let read = app.intake.progress(upload.id).map(|now| now.read.load(Ordering::Relaxed));
+    shown.counts = counts(&standing, &totals, read.unwrap_or(0));
+    Ok(shown)
+}
+
+/// What the record alone says: an upload of which nothing has been counted yet.
+pub(super) fn recorded(upload: &Upload, topic: String) -> api::Upload {
+    api::Upload {
+        id: upload.public_id,
+        filename: upload.filename.clone(),
+        status: status_of(upload.state),
+        topic,
+        bytes: upload.bytes,
+        content_hash: upload.content_hash.clone(),
+        counts: api::Counts::default(),
+        timings: api::Timings {
+            received_at: rfc3339(upload.created_at),
+            published_at: upload.published_at.map(rfc3339),
+            ended_at: upload.ended_at.map(rfc3339),
+        },
+        problem: None,
+        links: api::Links::of(upload.public_id),
+    }
+}
+
+fn stored<T: serde::de::DeserializeOwned>(json: Option<&str>) -> Result<Option<T>, StoreError> {
+    let damaged = |error: serde_json::Error| StoreError::Damaged(error.to_string());
+    json.map(serde_json::from_str).transpose().map_err(damaged)
+}
+
+fn status_of(state: UploadState) -> api::UploadStatus {
+    match state {
+        UploadState::Ingesting => api::UploadStatus::Ingesting,
+        UploadState::Published => api::UploadStatus::Published,
+        UploadState::Ended => api::UploadStatus::Ended,
+        UploadState::Failed => api::UploadStatus::Failed,
+        UploadState::Cancelled => api::UploadStatus::Cancelled,
+    }
+}
+
+/// The end is recorded a moment after the last outcome; the numbers know it at once.
+fn status(state: UploadState, standing: &Standing) -> api::UploadStatus {
+    match state {
+        UploadState::Published if standing.waiting() == 0 && standing.in_flight == 0 => {
+            api::UploadStatus::Ended
+        }
+        state => status_of(state),
+    }
+}
+
+/// `read` is what this process has got from the reader; whoever asks another process sees the rows
+/// that are committed, which are a little fewer.
+fn counts(standing: &Standing, totals: &Totals, read: u64) -> api::Counts {
+    // Findings beyond their limit are counted by the reader alone, and told at the end.
+    let rejected = standing.rejected.max(totals.rejected_rows);
+    api::Counts {
+        read: standing.messages.max(totals.rows).max(read) + rejected,
+        published: standing.messages.saturating_sub(standing.unrouted),
+        rejected,
+        unrouted: standing.unrouted,
+        blank: totals.blank_rows,
+        warnings: totals.warnings,
+        copies: standing.copies,
+        waiting: standing.waiting(),
+        in_flight: standing.in_flight,
+        done: standing.ended.done,
+        dead: standing.ended.dead,
+        expired: standing.ended.expired,
+        cancelled: standing.ended.cancelled,
+    }
+}
+
+/// A time as the wire has it, of milliseconds since 1970.
+fn rfc3339(ms: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::log::Counts;
+
+    #[test]
+    fn the_sums_close() {
+        let standing = Standing {
+            messages: 10,
+            unrouted: 2,
+            copies: 16,
+            rejected: 3,
+            in_flight: 4,
+            ended: Counts { done: 5, dead: 1, expired: 2, cancelled: 1 },
+        };
+        let totals = Totals { rows: 10, rejected_rows: 5, blank_rows: 7, ..Totals::default() };
+        let counts = counts(&standing, &totals, 10);
+        assert_eq!(counts.read, counts.published + counts.unrouted + counts.rejected);
+        let ended = counts.done + counts.dead + counts.expired + counts.cancelled;
+        assert_eq!(counts.copies, counts.waiting + counts.in_flight + ended);
+        assert_eq!((counts.blank, counts.rejected, counts.waiting), (7, 5, 3));
+    }
+
+    #[test]
+    fn what_is_read_is_the_most_that_is_known() {
+        let standing = Standing { messages: 400, ..Standing::default() };
+        assert_eq!(counts(&standing, &Totals::default(), 0).read, 400);
+        assert_eq!(counts(&standing, &Totals::default(), 512).read, 512);
+    }
+
+    #[test]
+    fn an_upload_has_ended_when_nothing_of_it_is_left() {
+        let mut standing = Standing { copies: 1, ..Standing::default() };
+        let published = UploadState::Published;
+        assert_eq!(status(published, &standing), api::UploadStatus::Published);
+        standing.in_flight = 1;
+        assert_eq!(status(published, &standing), api::UploadStatus::Published);
+        (standing.in_flight, standing.ended.done) = (0, 1);
+        assert_eq!(status(published, &standing), api::UploadStatus::Ended);
+        assert_eq!(status(UploadState::Ingesting, &standing), api::UploadStatus::Ingesting);
+    }
+
+    #[test]
+    fn times_are_rfc_3339_in_utc() {
+        assert_eq!(rfc3339(1_763_721_000_250), "2025-11-21T10:30:00.250Z");
+    }
+}
