@@ -1,13 +1,20 @@
 //! The command line: a file a subcommand, each with its arguments and what it does. A new command
 //! is one file, one variant and one arm.
 
+mod bench;
+mod digest;
+mod handler;
+mod health;
+mod ingest;
 mod migrate;
+mod produce;
 mod read;
 mod read_limits;
 mod run;
 mod sample;
 mod serve;
 mod signals;
+mod work;
 
 use std::process::ExitCode;
 
@@ -27,8 +34,13 @@ pub struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Serve(Box<serve::Args>),
+    Work(Box<work::Args>),
+    Ingest(ingest::Args),
+    Produce(produce::Args),
     Migrate(migrate::Args),
     Sample(sample::Args),
+    Bench(bench::Args),
+    Health(health::Args),
     #[command(hide = true)]
     Read(read::Args),
 }
@@ -41,14 +53,21 @@ impl Cli {
             Command::Read(args) => args.run(),
             Command::Run(args) => block_on(args.run()),
             Command::Serve(args) => block_on(args.run()),
+            Command::Work(args) => block_on(args.run()),
+            Command::Ingest(args) => block_on(args.run()),
+            Command::Produce(args) => block_on(args.run()),
             Command::Migrate(args) => block_on(args.run()),
             Command::Sample(args) => args.run(),
+            Command::Bench(args) => block_on(args.run()),
+            Command::Health(args) => block_on(args.run()),
         }
     }
 }
 
 /// Exit code of a command that could not do what it was asked.
 const COULD_NOT: u8 = 2;
+/// Exit code of a command that was stopped before its end: what a shell gives for Ctrl-C.
+const STOPPED: u8 = 130;
 
 /// Says on stderr why a command could not do what it was asked.
 #[allow(clippy::print_stderr)] // the boundary where errors are told to a person

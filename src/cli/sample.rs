@@ -42,7 +42,9 @@ impl Args {
     pub(crate) fn run(self) -> ExitCode {
         let done = match (self.rows, &self.file) {
             (Some(rows), Some(file)) => large(file, rows, self.columns),
-            _ => SAMPLES.iter().try_for_each(|(name, rows)| small(&self.dir.join(name), *rows)),
+            _ => {
+                SAMPLES.iter().try_for_each(|(name, rows)| small(*rows)?.save(self.dir.join(name)))
+            }
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -70,14 +72,15 @@ fn word(i: u32) -> &'static str {
     WORDS[i as usize % WORDS.len()]
 }
 
-fn small(file: &Path, rows: u32) -> Result<(), XlsxError> {
+/// The sample workbook of so many rows, as it comes with the project.
+pub(super) fn small(rows: u32) -> Result<Workbook, XlsxError> {
     let mut workbook = workbook()?;
     let sheet = workbook.add_worksheet();
     sheet.write(0, 0, "number")?.write(0, 1, "data")?;
     for i in 1..=rows {
         sheet.write(i, 0, i)?.write(i, 1, format!("{} {i}", word(i)))?;
     }
-    workbook.save(file)
+    Ok(workbook)
 }
 
 fn large(file: &Path, rows: u32, columns: u16) -> Result<(), XlsxError> {

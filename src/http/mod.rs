@@ -119,7 +119,7 @@ impl<B: Broker + Clone> App<B> {
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())
             .merge(topics::routes::<B>())
-            .merge(uploads::routes())
+            .merge(uploads::routes::<B>())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .layer(Extension(room))

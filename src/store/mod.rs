@@ -251,6 +251,15 @@ impl Store {
         Ok(pending)
     }
 
+    /// How many changes the tables lack of this version. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn pending(&self) -> Result<usize, StoreError> {
+        let pending = Migrator::get_pending_migrations_read_only(self.control.connection()).await?;
+        Ok(pending.len())
+    }
+
     /// Takes a lock that lives as long as this process holds it: a session's advisory lock on
     /// PostgreSQL. SQLite is one machine's file and its callers lock that file; there it is nothing.
     ///

@@ -25,7 +25,9 @@ mod run;
 mod settler;
 mod verdict;
 
-pub use handler::{AnyHandler, Exec, ExecLimits, Handler, HandlerError, Sleep};
+pub use handler::{
+    AnyHandler, Exec, ExecLimits, Handler, HandlerError, Http, HttpCallLimits, Sleep,
+};
 pub use limits::{Stop, WorkerLimits};
 pub use observer::{NoObserver, Observer};
 pub use rate::{BadRate, Rate};

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::RunError;
+use crate::cli::handler::HandlerArgs;
 use crate::cli::read_limits::read_limits;
 use crate::domain::QueueName;
 use crate::workbook::{CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice};
-use crate::worker::{AnyHandler, Exec, ExecLimits, HandlerError, Rate, Sleep, WorkerLimits};
+use crate::worker::{AnyHandler, HandlerError, Rate, WorkerLimits};
 
 /// Process a spreadsheet's rows on this machine, without a server.
 ///
@@ -19,25 +20,13 @@ use crate::worker::{AnyHandler, Exec, ExecLimits, HandlerError, Rate, Sleep, Wor
 /// where it was: rows that were done are not run again. Started again after the end it says so.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = USAGE, after_long_help = EXAMPLES)]
-#[command(group = clap::ArgGroup::new("handler").required(true))]
 pub(crate) struct Args {
     /// The spreadsheet: xlsx, xlsm, xlsb, xls, ods, csv or tsv
     #[arg(env = "ROWMILL_FILE")]
     pub(super) file: PathBuf,
 
-    /// Handler: wait this long for each row, such as 5s or 250ms (to try things out)
-    #[arg(long, value_name = "TIME", group = "handler", env = "ROWMILL_SLEEP", value_parser = humantime::parse_duration)]
-    sleep: Option<Duration>,
-
-    /// Handler: run a command for each row; {column} stands for the row's value there. Everything
-    /// after --exec belongs to the command, so it comes last
-    ///
-    /// The command is run without a shell. It gets the message as JSON on stdin, its id and attempt
-    /// as ROWMILL_MESSAGE_ID and ROWMILL_ATTEMPT. Exit code 0 is done, 65 rejects the row for good,
-    /// any other is tried again later. In the environment: a JSON array of strings, or words
-    /// separated by spaces.
-    #[arg(long, value_name = "COMMAND", group = "handler", env = "ROWMILL_EXEC", num_args = 1.., allow_hyphen_values = true)]
-    exec: Option<Vec<String>>,
+    #[command(flatten)]
+    handler: HandlerArgs,
 
     /// Rows processed at the same time
     #[arg(long, value_name = "N", env = "ROWMILL_CONCURRENCY", default_value_t = 16, value_parser = count(100_000))]
@@ -115,6 +104,7 @@ pub(crate) struct Args {
 
 const USAGE: &str = "\
 rowmill run FILE [OPTIONS] --exec COMMAND [ARGUMENT]...
+       rowmill run FILE [OPTIONS] --http URL
        rowmill run FILE [OPTIONS] --sleep TIME";
 
 const EXAMPLES: &str = "\
@@ -122,6 +112,7 @@ Examples:
   rowmill run orders.xlsx --exec ./charge.sh {id} {amount}
   rowmill run people.csv --concurrency 50 --retries 2 --timeout 30s --exec python3 greet.py --name={name}
   rowmill run prices.xlsx --sheet 'May 2026' --header-row 3 --rate 10 --exec ./update.sh {sku}
+  rowmill run leads.csv --concurrency 20 --http https://crm.example/leads
   rowmill run orders.xlsx --retry-dead --exec ./charge.sh {id} {amount}
 
 Exit code: 0 all rows are done; 1 some are dead or were rejected; 2 it could not run;
@@ -158,13 +149,7 @@ impl Args {
 
     /// The handler, for messages of `queue`.
     pub(super) fn handler(&self, queue: QueueName) -> Result<AnyHandler, HandlerError> {
-        match (&self.exec, self.sleep) {
-            (Some(argv), _) => {
-                Ok(AnyHandler::Exec(Exec::new(&words(argv), queue, ExecLimits::default())?))
-            }
-            // One of the two is there: the group is required.
-            (None, sleep) => Ok(AnyHandler::Sleep(Sleep::new(sleep.unwrap_or_default()))),
-        }
+        self.handler.handler(queue)
     }
 
     /// The worker's limits.
@@ -177,16 +162,5 @@ impl Args {
             drain_grace: self.grace,
             ..WorkerLimits::default()
         }
-    }
-}
-
-/// A command as given by arguments, or by one environment variable.
-fn words(argv: &[String]) -> Vec<String> {
-    match argv {
-        [single] if std::env::var("ROWMILL_EXEC").as_ref() == Ok(single) => {
-            serde_json::from_str(single)
-                .unwrap_or_else(|_| single.split_whitespace().map(str::to_owned).collect())
-        }
-        _ => argv.to_vec(),
     }
 }

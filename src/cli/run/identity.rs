@@ -1,7 +1,6 @@
 //! What makes two runs the same run, where its state is, and who has it.
 
 use std::fs::{File, TryLockError};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -9,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::args::Args;
 use super::error::RunError;
 use super::results;
+use crate::cli::digest::{self, hex};
 
 /// The database: as said, or beside the file.
 pub(super) fn database_url(args: &Args) -> String {
@@ -45,33 +45,5 @@ pub(super) fn run_key(hash: &str, args: &Args) -> Result<String, RunError> {
 
 /// The SHA-256 of the file, in hex.
 pub(super) async fn hash_file(path: &Path) -> Result<String, RunError> {
-    let owned = path.to_owned();
-    let hash = move || -> std::io::Result<String> {
-        let mut file = File::open(&owned)?;
-        if file.metadata()?.is_dir() {
-            return Err(std::io::ErrorKind::IsADirectory.into());
-        }
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hex(&hash.finalize())),
-                n => hash.update(&buffer[..n]),
-            }
-        }
-    };
-    let failed = |source| RunError::Open { path: path.to_owned(), source };
-    tokio::task::spawn_blocking(hash)
-        .await
-        .map_err(|error| failed(std::io::Error::other(error)))?
-        .map_err(failed)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    digest::hash_file(path).await.map_err(|source| RunError::Open { path: path.to_owned(), source })
 }

@@ -23,12 +23,9 @@ use std::process::ExitCode;
 
 pub(super) use args::Args;
 
-use super::complain;
+use super::{STOPPED, complain};
 use crate::worker::Stop;
 use report::Report;
-
-/// Exit code of a run that was stopped before its end: what a shell gives for Ctrl-C.
-const STOPPED: u8 = 130;
 
 impl Args {
     pub(super) async fn run(self) -> ExitCode {

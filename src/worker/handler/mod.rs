@@ -15,6 +15,7 @@ mod capture;
 mod child;
 mod exec;
 mod function;
+mod http;
 mod output;
 mod payload;
 mod program;
@@ -23,6 +24,7 @@ mod template;
 
 pub use exec::{Exec, ExecError, ExecLimits, raise_open_files};
 pub use function::{FromFn, from_fn};
+pub use http::{Http, HttpCallLimits, HttpError};
 pub use output::{ExecOutput, display_output};
 pub use program::ProgramError;
 pub use sleep::Sleep;
@@ -52,6 +54,9 @@ pub enum HandlerError {
     /// The command, or one of its arguments.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// The address.
+    #[error(transparent)]
+    Http(#[from] HttpError),
 }
 
 /// The handlers that a command line or a configuration can name.
@@ -62,6 +67,8 @@ pub enum AnyHandler {
     Sleep(Sleep),
     /// `--exec`.
     Exec(Exec),
+    /// `--http`.
+    Http(Http),
 }
 
 impl AnyHandler {
@@ -71,7 +78,7 @@ impl AnyHandler {
     /// [`HandlerError`], with the column that is missing.
     pub fn check(&self, columns: &[String]) -> Result<(), HandlerError> {
         match self {
-            Self::Sleep(_) => Ok(()),
+            Self::Sleep(_) | Self::Http(_) => Ok(()),
             Self::Exec(exec) => Ok(exec.check(columns)?),
         }
     }
@@ -82,6 +89,7 @@ impl Handler for AnyHandler {
         match self {
             Self::Sleep(handler) => handler.handle(delivery, cancel).await,
             Self::Exec(handler) => handler.handle(delivery, cancel).await,
+            Self::Http(handler) => handler.handle(delivery, cancel).await,
         }
     }
 }

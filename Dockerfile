@@ -1,0 +1,38 @@
+# syntax=docker/dockerfile:1
+# One image for every part: `serve`, `migrate`, `work`, `produce` and the rest are its commands.
+
+ARG RUST_VERSION=1.95
+ARG DEBIAN=bookworm
+
+FROM rust:${RUST_VERSION}-slim-${DEBIAN} AS build
+WORKDIR /build
+COPY . .
+# Downloads and compiled dependencies stay in caches of the builder: a change of the sources compiles
+# the sources alone. Caches are no part of the layer, so the binary is copied out of them.
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,target=/build/target,sharing=locked \
+    cargo build --release --locked --bin rowmill \
+    && install -D -m 0755 target/release/rowmill /out/rowmill
+
+FROM debian:${DEBIAN}-slim
+# The certificates are for handlers that call https addresses.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 10001 rowmill \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data \
+        --shell /usr/sbin/nologin rowmill \
+    && install -d -o 10001 -g 10001 /data /data/rowmill-spool
+COPY --from=build /out/rowmill /usr/local/bin/rowmill
+COPY resources /resources
+# By number, so that an orchestrator can see that it is not root.
+USER 10001:10001
+# What it writes, it writes here: the SQLite file, unless there is a PostgreSQL, and the spool.
+WORKDIR /data
+# In a container the loopback address is nobody's.
+ENV ROWMILL_LISTEN=0.0.0.0:8000
+EXPOSE 8000
+# As process 1 it acts on SIGTERM and waits for the reader processes that it starts. A handler's
+# command may leave processes behind: run `work --exec` with an init (`docker run --init`).
+ENTRYPOINT ["rowmill"]
+CMD ["serve"]

@@ -1,0 +1,98 @@
+//! The simulated creation: a broker that takes its time before each publish. It exists here alone,
+//! so that the server that is measured is the one that is shipped.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::broker::{
+    Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
+};
+use crate::domain::{Lease, QueueName, Receipt, Settled, Settlement, TopicName};
+use crate::store::log::Fence;
+
+/// A broker each of whose publishes takes `delay` longer.
+///
+/// Whatever is published together is created together: a batch of rows waits once.
+#[derive(Debug, Clone)]
+pub(super) struct Delayed<B> {
+    broker: B,
+    delay: Duration,
+}
+
+impl<B> Delayed<B> {
+    pub(super) fn new(broker: B, delay: Duration) -> Self {
+        Self { broker, delay }
+    }
+}
+
+impl<B: Source> Source for Delayed<B> {
+    fn receive(
+        &self,
+        queue: &QueueName,
+        max: usize,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Vec<Lease>, BrokerError>> + Send {
+        self.broker.receive(queue, max, wait)
+    }
+
+    fn settle(
+        &self,
+        settlements: Vec<(Receipt, Vec<Settlement>)>,
+    ) -> impl Future<Output = Result<Vec<Settled>, BrokerError>> + Send {
+        self.broker.settle(settlements)
+    }
+
+    fn extend(
+        &self,
+        receipts: Vec<Receipt>,
+    ) -> impl Future<Output = Result<Vec<Option<Duration>>, BrokerError>> + Send {
+        self.broker.extend(receipts)
+    }
+}
+
+impl<B: Broker> Broker for Delayed<B> {
+    fn reserve(&self, most: usize) -> impl Future<Output = Result<Ticket, BrokerError>> + Send {
+        self.broker.reserve(most)
+    }
+
+    async fn publish(&self, to: &Publishing, batch: RowBatch) -> Result<Published, BrokerError> {
+        sleep(self.delay).await;
+        self.broker.publish(to, batch).await
+    }
+
+    async fn publish_messages(
+        &self,
+        topic: &TopicName,
+        messages: Vec<MessageBody>,
+        once: Option<Once>,
+    ) -> Result<Vec<Vec<CopyOf>>, BrokerError> {
+        sleep(self.delay).await;
+        self.broker.publish_messages(topic, messages, once).await
+    }
+
+    fn describe(
+        &self,
+        fence: Fence,
+        sheets: &str,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
+        self.broker.describe(fence, sheets)
+    }
+
+    fn release(
+        &self,
+        fence: Fence,
+        totals: &str,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
+        self.broker.release(fence, totals)
+    }
+
+    fn discard(
+        &self,
+        fence: Fence,
+        problem: &str,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
+        self.broker.discard(fence, problem)
+    }
+}

@@ -1,0 +1,35 @@
+//! Why a worker could not be: every layer's error, as the command line tells it. Exit code 2.
+
+use std::path::PathBuf;
+
+use crate::client::ClientError;
+use crate::store::StoreError;
+use crate::worker::{HandlerError, WorkerError};
+
+/// Why a worker could not run, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkError {
+    /// The environment names a server and a database.
+    #[error(
+        "ROWMILL_API_URL and ROWMILL_DATABASE_URL are both set: say --api-url or --database-url"
+    )]
+    TwoPlaces,
+    /// The SQLite file is not there.
+    #[error("there is no database {path}: `rowmill serve` or `rowmill migrate` makes it", path = .0.display())]
+    NoFile(PathBuf),
+    /// The tables are missing, or of an earlier version.
+    #[error("the database's tables lack {0} changes of this version: run `rowmill migrate` first")]
+    Tables(usize),
+    /// The handler cannot be used.
+    #[error(transparent)]
+    Handler(#[from] HandlerError),
+    /// The server's address cannot be used.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The worker failed, as when there is no such queue.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+}
