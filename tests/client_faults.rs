@@ -20,17 +20,20 @@ use rowmill::client::{Client, ClientError, ClientLimits, RemoteSource, UploadOpt
 use rowmill::domain::RetryPolicy;
 use tokio_util::task::AbortOnDropHandle;
 
+/// Every request's address and idempotency key.
+type Asked = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
 /// A server that answers from a script, and a plain 200 after its end.
 struct Scripted {
     address: String,
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Asked,
     _serving: AbortOnDropHandle<()>,
 }
 
 #[derive(Clone)]
 struct Script {
     answers: Arc<Mutex<Vec<Say>>>,
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Asked,
 }
 
 #[derive(Clone)]
