@@ -272,7 +272,7 @@ mod tests {
         }
         let done = file.finish("a.xlsx".into()).await.unwrap();
         assert_eq!((done.bytes, done.filename.as_str()), (sent.len() as u64, "a.xlsx"));
-        assert_eq!(names(&spool), [done.spool.clone()]);
+        assert_eq!(names(&spool), [done.spool.as_str()]);
         assert!(std::fs::read(spool.join(&done.spool)).unwrap() == sent, "other bytes");
         let hash: String = Sha256::digest(&sent).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(done.content_hash, hash);

@@ -143,6 +143,7 @@ async fn a_header_without_end_is_refused(database: TestDatabase) {
     let length = format!("Content-Length: {}", body.len());
     let answered = answer(send(&scene, "/file/upload", &length, &body).await).await;
     assert!(answered.starts_with("HTTP/1.1 400 "), "{answered}");
+    assert!(answered.contains("has no end"), "{answered}");
 }
 
 async fn a_server_that_stops_receives_no_more(database: TestDatabase) {

@@ -7,19 +7,16 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::BodyDataStream;
 use axum::http::StatusCode;
 use bytes::Bytes;
-use futures::Stream;
 use multer::{Field, Multipart};
 use tokio_util::sync::CancellationToken;
 
+use super::feed::{Feed, FeedError, Meter};
 use crate::domain::{Problem, ProblemKind};
 use crate::http::{ApiError, HttpLimits};
 use crate::ingest::intake::Spooled;
@@ -27,8 +24,6 @@ use crate::ingest::spool::{SpoolError, SpoolFile};
 
 /// The field that files are in.
 const FIELD: &str = "files";
-/// Bytes that may come without a header or a piece of a file coming of them.
-const HEAD_BYTES: u64 = 64 << 10;
 /// Bytes of boundaries and headers that a request may have for each file.
 const FRAMING_BYTES: u64 = 64 << 10;
 /// How much of a file that is too large is passed over for the sake of those after it.
@@ -85,7 +80,7 @@ pub(super) async fn receive(
     terms: &Terms<'_>,
 ) -> Result<Inbox, ApiError> {
     let meter = Arc::new(Meter::default());
-    let feed = Feed { body, meter: Arc::clone(&meter), most: terms.most(), rest: false };
+    let feed = Feed::new(body, Arc::clone(&meter), terms.most());
     let mut parts = Parts { multipart: Multipart::new(feed, boundary), meter, terms };
     let mut inbox = Inbox { spool: terms.spool.to_owned(), files: VecDeque::new() };
     while let Some(field) = parts.next().await? {
@@ -127,12 +122,12 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     async fn next(&mut self) -> Result<Option<Field<'a>>, ApiError> {
-        self.meter.idle.store(0, Ordering::Relaxed);
+        self.meter.found();
         wait(self.multipart.next_field(), self.terms).await
     }
 
     async fn piece(&self, field: &mut Field<'a>) -> Result<Option<Bytes>, ApiError> {
-        self.meter.idle.store(0, Ordering::Relaxed);
+        self.meter.found();
         wait(field.chunk(), self.terms).await
     }
 
@@ -162,7 +157,7 @@ impl<'a> Parts<'a> {
 
     /// Passes over the rest of a field; `false` when there is too much of it.
     async fn skip(&self, field: &mut Field<'a>) -> Result<bool, ApiError> {
-        let come = self.meter.total.load(Ordering::Relaxed);
+        let come = self.meter.total();
         let mut left = SKIP_BYTES;
         if self.terms.length.is_some_and(|length| length.saturating_sub(come) > left) {
             return Ok(false);
@@ -241,61 +236,6 @@ fn plain_name(name: &str) -> String {
     let clean: Vec<char> = last.chars().filter(|c| !c.is_control()).collect();
     // The end says what kind of file it is.
     clean[clean.len().saturating_sub(FILENAME_CHARS)..].iter().collect()
-}
-
-/// Counts what comes.
-#[derive(Debug, Default)]
-struct Meter {
-    total: AtomicU64,
-    /// Since a header or a piece came of it.
-    idle: AtomicU64,
-}
-
-/// Why the body cannot be read further.
-#[derive(Debug, thiserror::Error)]
-enum FeedError {
-    #[error("{0}")]
-    Body(#[source] axum::Error),
-    #[error("more than {0} bytes")]
-    TooLarge(u64),
-    #[error("no end of a header")]
-    NoEnd,
-}
-
-/// The body as the parser of parts gets it. That one takes all that is there whenever it looks, and
-/// gathers it until it finds what it looks for; so it is given one piece at a look, and not without
-/// end when it finds nothing.
-struct Feed<'a> {
-    body: &'a mut BodyDataStream,
-    meter: Arc<Meter>,
-    most: u64,
-    rest: bool,
-}
-
-impl Stream for Feed<'_> {
-    type Item = Result<Bytes, FeedError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if std::mem::take(&mut self.rest) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if self.meter.idle.load(Ordering::Relaxed) > HEAD_BYTES {
-            return Poll::Ready(Some(Err(FeedError::NoEnd)));
-        }
-        let piece = match ready!(Pin::new(&mut *self.body).poll_next(context)) {
-            None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(FeedError::Body(error)))),
-            Some(Ok(piece)) => piece,
-        };
-        let size = piece.len() as u64;
-        self.meter.idle.fetch_add(size, Ordering::Relaxed);
-        if self.meter.total.fetch_add(size, Ordering::Relaxed) + size > self.most {
-            return Poll::Ready(Some(Err(FeedError::TooLarge(self.most))));
-        }
-        self.rest = true;
-        Poll::Ready(Some(Ok(piece)))
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod body;
 mod events;
+mod feed;
 mod linger;
 mod list;
 mod one;

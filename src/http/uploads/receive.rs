@@ -212,10 +212,11 @@ async fn shown<B: Broker + Clone>(
     topic: &TopicName,
     wait: bool,
 ) -> api::Upload {
-    if wait && let Ok(now) = app.store.control.upload(taken.upload.id).await {
-        if let Ok(now) = view::view(app, &now).await {
-            return now;
-        }
+    if wait
+        && let Ok(now) = app.store.control.upload(taken.upload.id).await
+        && let Ok(now) = view::view(app, &now).await
+    {
+        return now;
     }
     view::recorded(&taken.upload, topic.to_string())
 }
