@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{ApiError, App};
 use crate::broker::Broker;
@@ -55,9 +57,30 @@ where
     }
 }
 
+/// The bytes that bodies may take, all requests together: an extension of every request.
+#[derive(Debug, Clone)]
+pub(super) struct BodyRoom(Arc<Semaphore>);
+
+impl BodyRoom {
+    /// Room for so many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Takes room for some more bytes, if there is any.
+    fn more(&self, taken: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), ApiError> {
+        let full = || ApiError::unavailable("too many large requests are under way", 1);
+        let bytes = u32::try_from(bytes).map_err(|_| full())?;
+        let more = Arc::clone(&self.0).try_acquire_many_owned(bytes).map_err(|_| full())?;
+        taken.merge(more);
+        Ok(())
+    }
+}
+
 /// A body that is said to be JSON, as it was sent; 415 when it is said to be something else, 413
-/// when it is over `body_bytes`, 408 when the client falls silent.
-pub(super) struct JsonText(pub(super) Bytes);
+/// when it is over `body_bytes`, 408 when the client falls silent, 503 when there is no room for
+/// it. With it goes its part of that room, until the request was handled.
+pub(super) struct JsonText(pub(super) Bytes, pub(super) OwnedSemaphorePermit);
 
 impl<B: Broker + Clone> FromRequest<App<B>> for JsonText {
     type Rejection = ApiError;
@@ -72,7 +95,9 @@ impl<B: Broker + Clone> FromRequest<App<B>> for JsonText {
             ));
         }
         let limits = &app.limits;
-        read(request.into_body(), limits.body_bytes, limits.upload_silence).await.map(Self)
+        let shared = request.extensions().get::<BodyRoom>().cloned();
+        let room = shared.unwrap_or_else(|| BodyRoom::new(limits.bodies_bytes));
+        read(request.into_body(), limits.body_bytes, limits.upload_silence, &room).await
     }
 }
 
@@ -92,13 +117,14 @@ impl JsonText {
 }
 
 /// A JSON body of a known shape; refusals as for [`JsonText`].
-pub(super) struct JsonBody<T>(pub(super) T);
+pub(super) struct JsonBody<T>(pub(super) T, pub(super) OwnedSemaphorePermit);
 
 impl<B: Broker + Clone, T: DeserializeOwned> FromRequest<App<B>> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App<B>) -> Result<Self, ApiError> {
-        JsonText::from_request(request, app).await?.parse().map(Self)
+        let text = JsonText::from_request(request, app).await?;
+        text.parse().map(|asked| Self(asked, text.1))
     }
 }
 
@@ -115,15 +141,24 @@ fn is_json(headers: &HeaderMap) -> bool {
 ///
 /// Of a longer one as much again is read and thrown away: a connection that is closed while the
 /// client still writes takes the answer with it.
-async fn read(body: Body, most: usize, silence: Duration) -> Result<Bytes, ApiError> {
+async fn read(
+    body: Body,
+    most: usize,
+    silence: Duration,
+    room: &BodyRoom,
+) -> Result<JsonText, ApiError> {
     let mut chunks = body.into_data_stream();
     let mut text = BytesMut::new();
+    let mut taken = Arc::clone(&room.0)
+        .try_acquire_many_owned(0)
+        .map_err(|_| ApiError::unavailable("the server is stopping", 1))?;
     let mut beyond = 0;
     while let Some(chunk) =
         tokio::time::timeout(silence, chunks.next()).await.map_err(|_| silent(silence))?
     {
         let chunk = chunk.map_err(|_| broken_off())?;
         if beyond == 0 && chunk.len() <= most - text.len() {
+            room.more(&mut taken, chunk.len())?;
             text.extend_from_slice(&chunk);
             continue;
         }
@@ -133,7 +168,7 @@ async fn read(body: Body, most: usize, silence: Duration) -> Result<Bytes, ApiEr
             break;
         }
     }
-    if beyond > 0 { Err(too_large(most)) } else { Ok(text.freeze()) }
+    if beyond > 0 { Err(too_large(most)) } else { Ok(JsonText(text.freeze(), taken)) }
 }
 
 fn too_large(most: usize) -> ApiError {
@@ -178,23 +213,39 @@ mod tests {
         Body::from_stream(stream::iter(chunks))
     }
 
-    #[tokio::test]
-    async fn a_body_is_taken_up_to_its_limit() {
-        let silence = Duration::from_secs(5);
-        assert_eq!(read(parts(&[3, 4]), 7, silence).await.unwrap().len(), 7);
-        assert_eq!(read(parts(&[]), 0, silence).await.unwrap().len(), 0);
-        for over in [&[8][..], &[7, 1], &[4, 4], &[100, 100]] {
-            assert_eq!(read(parts(over), 7, silence).await.unwrap_err().problem.status, 413);
-        }
-        // A small part after a large one does not make it whole again.
-        assert_eq!(read(parts(&[5, 3, 1]), 7, silence).await.unwrap_err().problem.status, 413);
+    async fn read_parts(sizes: &[usize], room: &BodyRoom) -> Result<JsonText, ApiError> {
+        read(parts(sizes), 7, Duration::from_secs(5), room).await
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
+    async fn a_body_is_taken_up_to_its_limit() {
+        let room = BodyRoom::new(1_000);
+        assert_eq!(read_parts(&[3, 4], &room).await.ok().unwrap().0.len(), 7);
+        assert_eq!(read_parts(&[], &room).await.ok().unwrap().0.len(), 0);
+        // The last: a small part after a large one does not make it whole again.
+        for over in [&[8][..], &[7, 1], &[4, 4], &[100, 100], &[5, 3, 1]] {
+            assert_eq!(read_parts(over, &room).await.err().unwrap().problem.status, 413);
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_share_their_room_and_give_it_back() {
+        let room = BodyRoom::new(10);
+        let first = read_parts(&[2, 4], &room).await.ok().unwrap();
+        let refused = read_parts(&[4, 1], &room).await.err().unwrap();
+        assert_eq!((refused.problem.status, refused.retry_after), (503, Some(1)));
+        let second = read_parts(&[4], &room).await.ok().unwrap();
+        drop(first);
+        assert!(read_parts(&[6], &room).await.is_ok());
+        drop(second);
+        assert_eq!(room.0.available_permits(), 10);
+    }
+
+    #[tokio::test]
     async fn a_client_that_falls_silent_is_told() {
         let body = Body::from_stream(stream::pending::<std::io::Result<Bytes>>());
-        let refused = read(body, 7, Duration::from_secs(30)).await.unwrap_err();
-        assert_eq!(refused.problem.status, 408);
+        let refused = read(body, 7, Duration::from_millis(5), &BodyRoom::new(9)).await;
+        assert_eq!(refused.err().unwrap().problem.status, 408);
     }
 
     #[test]

@@ -17,8 +17,8 @@ mod watch;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
+use axum::{Extension, Router};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,7 @@ use crate::ingest::intake::Intake;
 use crate::store::{Store, StoreError};
 
 pub use error::ApiError;
+use extract::BodyRoom;
 
 /// What bounds requests.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct HttpLimits {
     pub files: usize,
     /// Bytes of any other request's body. 16 MiB.
     pub body_bytes: usize,
+    /// Bytes of such bodies in memory, all requests together. 256 MiB.
+    pub bodies_bytes: usize,
     /// Messages in one publish, settle or receive. 1,000.
     pub messages: usize,
     /// The longest `wait` of a receive. 30 s.
@@ -57,6 +60,7 @@ impl Default for HttpLimits {
             file_bytes: 1 << 30,
             files: 20,
             body_bytes: 16 << 20,
+            bodies_bytes: 256 << 20,
             messages: 1_000,
             receive_wait: Duration::from_secs(30),
             page: 1_000,
@@ -109,6 +113,7 @@ impl<B: Broker + Clone> App<B> {
 
     /// All routes.
     pub fn router(self) -> Router {
+        let room = BodyRoom::new(self.limits.bodies_bytes);
         let routes = Router::new()
             .merge(health::routes::<B>())
             .merge(queues::routes::<B>())
@@ -117,6 +122,7 @@ impl<B: Broker + Clone> App<B> {
             .merge(uploads::routes::<B>())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
+            .layer(Extension(room))
             .with_state(self);
         watch::over(routes)
     }

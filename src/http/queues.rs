@@ -124,7 +124,7 @@ async fn settle<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(queue): PathName<QueueName>,
     Extension(known): Extension<KnownQueues>,
-    JsonBody(asked): JsonBody<api::Settle>,
+    JsonBody(asked, _room): JsonBody<api::Settle>,
 ) -> Result<Json<api::Settled>, ApiError> {
     known.check(&app, &queue).await?;
     let settlements = by_lease(asked, app.limits.messages)?;
@@ -192,7 +192,7 @@ async fn extend<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(queue): PathName<QueueName>,
     Extension(known): Extension<KnownQueues>,
-    JsonBody(asked): JsonBody<api::Extend>,
+    JsonBody(asked, _room): JsonBody<api::Extend>,
 ) -> Result<Json<api::Data<api::Extended>>, ApiError> {
     known.check(&app, &queue).await?;
     let (most, n) = (app.limits.messages, asked.receipts.len());

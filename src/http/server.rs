@@ -17,6 +17,7 @@ use crate::broker::{Broker, SqlBroker, SqlBrokerLimits};
 use crate::domain::name::BadName;
 use crate::domain::{QueueName, TopicName};
 use crate::ingest::intake::{Intake, IntakeSettings};
+use crate::ingest::spool;
 use crate::store::control::NewQueue;
 use crate::store::{Store, StoreError};
 use crate::worker::Stop;
@@ -25,6 +26,8 @@ use crate::worker::Stop;
 const ROWS: &str = "rows";
 /// The queue of what died in [`ROWS`].
 const ROWS_DEAD: &str = "rows-dead";
+/// After which silence a file that was being received is taken for one that a crash left.
+const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
 /// How long a message may wait in [`ROWS`].
 const ROWS_RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
@@ -105,6 +108,13 @@ impl<B: Broker + Clone> Server<B> {
         tokio::fs::create_dir_all(&intake.spool)
             .await
             .map_err(|source| ServerError::Spool { path: intake.spool.clone(), source })?;
+        // Servers share a spool: what a living one receives is written to more often than that.
+        let age = LEFT_BEHIND.max(limits.upload_silence * 2);
+        match spool::sweep(&intake.spool, age).await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "removed what was never received to its end"),
+            Err(error) => tracing::warn!(%error, "the spool cannot be tidied up"),
+        }
         provide_rows(&store).await?;
         let sql = SqlBroker::new(store.clone(), SqlBrokerLimits::default()).await?;
         let broker = carry(sql.clone());

@@ -21,7 +21,7 @@ pub(super) fn over(routes: Router) -> Router {
         .make_span_with(|request: &Request| {
             tracing::info_span!("request", method = %request.method(), path = request.uri().path())
         })
-        .on_request(())
+        .on_request(|_: &Request, _: &Span| tracing::debug!("began"))
         .on_response(|response: &Response, latency: Duration, _: &Span| {
             let status = response.status().as_u16();
             tracing::info!(status, ?latency, "answered");
@@ -37,8 +37,8 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
     ApiError::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",
-        "The server has a fault",
-        "the request met a fault of the server; its log tells which",
+        "The server failed",
+        "the server met a fault of its own; its log says more",
     )
     .into_response()
 }

@@ -1,12 +1,11 @@
 //! PostgreSQL is killed with -9 in the middle of everything, and started again: nothing that was
 //! answered with success is lost, and every message is in one place.
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rowmill::store::{Store, StoreOptions};
 
+use crate::cluster::Cluster;
 use crate::concurrent::on_postgres;
 use crate::mill::{Mill, Size};
 use crate::sequences::{runtime, seed};
@@ -29,36 +28,9 @@ async fn wait_for_outcomes(store: &Store, n: i64) {
     }
 }
 
-/// A server of this test's own, which no other test misses.
-struct Server(PathBuf);
-
-impl Server {
-    fn start() -> (Self, String) {
-        let name = format!("crash-{}", std::process::id());
-        let server = Self(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name));
-        let url = server.run("start");
-        (server, url)
-    }
-
-    /// Has `tests/postgres` do something to it.
-    fn run(&self, command: &str) -> String {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postgres");
-        let output = Command::new(script).arg(command).arg(&self.0).output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "tests/postgres {command}: {error}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.run("remove");
-    }
-}
-
 #[test]
 fn nothing_acked_is_lost_when_the_server_is_killed() {
-    let (server, url) = Server::start();
+    let (server, url) = Cluster::start("crash");
     let runtime = runtime();
     let done = runtime.block_on(async {
         let database = TestDatabase::on_server(&url).await;

@@ -16,6 +16,8 @@
     reason = "a test fails by panicking, and says its seed"
 )]
 
+#[path = "../support/cluster.rs"]
+mod cluster;
 mod concurrent;
 mod crash;
 mod ledger;

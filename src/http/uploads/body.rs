@@ -191,9 +191,9 @@ async fn wait<T>(
 }
 
 fn silent(silence: Duration) -> ApiError {
-    let detail = format!("nothing came for {}", humantime::format_duration(silence));
-    let title = "The request was not sent to its end";
-    ApiError::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", title, detail)
+    let detail = format!("nothing of the body came for {} s", silence.as_secs_f64());
+    let title = "The client stopped sending";
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "client-silent", title, detail)
 }
 
 pub(super) fn too_large(detail: impl Into<String>) -> ApiError {

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -17,11 +17,13 @@ use futures::{Stream, stream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::params::Params;
 use super::watchers::{Snapshot, Watchers};
 use super::{find, view};
 use crate::broker::Broker;
+use crate::http::extract::PathName;
 use crate::http::{ApiError, App};
 
 /// How often a stream without events says that it lives.
@@ -32,12 +34,12 @@ const END: &str = "-end";
 pub(super) async fn events<B: Broker + Clone>(
     State(app): State<App<B>>,
     Extension(watchers): Extension<Watchers>,
-    Path(id): Path<String>,
+    PathName(id): PathName<Uuid>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     Params::of(&uri)?.end()?;
-    let upload = find(&app, &id).await?;
+    let upload = find(&app, id).await?;
     let now = Snapshot::of(&view::view(&app, &upload).await?)?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     if now.over && seen.as_deref().is_some_and(|seen| seen.ends_with(END)) {

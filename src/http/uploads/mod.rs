@@ -37,9 +37,7 @@ pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
 }
 
 /// The upload that a path names.
-async fn find<B: Broker + Clone>(app: &App<B>, id: &str) -> Result<Upload, ApiError> {
-    let id: Uuid = id
-        .parse()
-        .map_err(|_| ApiError::invalid(format!("`{id}` is not the id of an upload: a UUID is")))?;
-    app.store.control.upload_by_public_id(id).await?.ok_or_else(|| ApiError::missing("upload", id))
+async fn find<B: Broker + Clone>(app: &App<B>, id: Uuid) -> Result<Upload, ApiError> {
+    let found = app.store.control.upload_by_public_id(id).await?;
+    found.ok_or_else(|| ApiError::missing("upload", id))
 }

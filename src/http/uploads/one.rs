@@ -1,38 +1,40 @@
 //! `GET`, `DELETE /uploads/{id}` and `POST /uploads/{id}/cancel`.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
+use uuid::Uuid;
 
 use super::params::Params;
 use super::{find, view};
 use crate::api;
 use crate::broker::Broker;
+use crate::http::extract::PathName;
 use crate::http::{ApiError, App};
 use crate::ingest::spool;
 use crate::store::control::UploadState;
 
 pub(super) async fn show<B: Broker + Clone>(
     State(app): State<App<B>>,
-    Path(id): Path<String>,
+    PathName(id): PathName<Uuid>,
     uri: Uri,
 ) -> Result<Json<api::Upload>, ApiError> {
     Params::of(&uri)?.end()?;
-    let upload = find(&app, &id).await?;
+    let upload = find(&app, id).await?;
     view::view(&app, &upload).await.map(Json)
 }
 
 pub(super) async fn cancel<B: Broker + Clone>(
     State(app): State<App<B>>,
-    Path(id): Path<String>,
+    PathName(id): PathName<Uuid>,
     uri: Uri,
 ) -> Result<Json<api::Upload>, ApiError> {
     Params::of(&uri)?.end()?;
-    let upload = find(&app, &id).await?;
+    let upload = find(&app, id).await?;
     if !app.store.log.cancel(upload.id).await? {
         return Err(ApiError::conflict("the upload is over: there is nothing to withdraw"));
     }
-    let upload = find(&app, &id).await?;
+    let upload = find(&app, id).await?;
     view::view(&app, &upload).await.map(Json)
 }
 
@@ -40,11 +42,11 @@ pub(super) async fn cancel<B: Broker + Clone>(
 /// upload that cannot be read.
 pub(super) async fn delete<B: Broker + Clone>(
     State(app): State<App<B>>,
-    Path(id): Path<String>,
+    PathName(id): PathName<Uuid>,
     uri: Uri,
 ) -> Result<StatusCode, ApiError> {
     Params::of(&uri)?.end()?;
-    let upload = find(&app, &id).await?;
+    let upload = find(&app, id).await?;
     if upload.state == UploadState::Published {
         // Its end may not have been recorded yet, although it is shown.
         app.store.log.end_uploads().await?;

@@ -48,7 +48,10 @@ pub(super) async fn upload<B: Broker + Clone>(
         length: content_length(&parts.headers),
     };
     let received = body::receive(&mut body, asked.boundary, &terms).await;
-    linger(body, app.stop.clone());
+    let silent = |refused: &ApiError| refused.status() == StatusCode::REQUEST_TIMEOUT;
+    if !received.as_ref().is_err_and(silent) {
+        linger(body, app.stop.clone());
+    }
     let answered = match received {
         Ok(inbox) => answer(&app, inbox, asked.take, &asked.topic, asked.wait).await,
         Err(refused) => Err(refused),
@@ -108,8 +111,8 @@ fn boundary(headers: &HeaderMap) -> Result<String, ApiError> {
         }
         Err(_) => Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "wrong-kind",
-            "The body is of a kind that cannot be taken here",
+            "wrong-content-type",
+            "The body is not of a type that is understood here",
             "send the files as multipart/form-data, in the field `files`",
         )),
     }

@@ -1,8 +1,9 @@
 //! `GET /uploads/{id}/rejects`: rejected rows and warnings, each with its address.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
+use uuid::Uuid;
 
 use super::find;
 use super::params::{Params, cursor};
@@ -10,6 +11,7 @@ use super::rows::row_at;
 use crate::api;
 use crate::broker::Broker;
 use crate::domain::{Finding, FindingKind};
+use crate::http::extract::PathName;
 use crate::http::{ApiError, App};
 use crate::store::StoreError;
 use crate::store::log::FindingAt;
@@ -19,7 +21,7 @@ const DEFAULT: usize = 100;
 
 pub(super) async fn rejects<B: Broker + Clone>(
     State(app): State<App<B>>,
-    Path(id): Path<String>,
+    PathName(id): PathName<Uuid>,
     uri: Uri,
 ) -> Result<Json<api::Page<api::Finding>>, ApiError> {
     let mut params = Params::of(&uri)?;
@@ -29,7 +31,7 @@ pub(super) async fn rejects<B: Broker + Clone>(
         ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX >> 1),
     });
     params.end()?;
-    let upload = find(&app, &id).await?;
+    let upload = find(&app, id).await?;
     let mut found = app.store.log.findings_after(upload.id, after, limit + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);

@@ -4,16 +4,17 @@
 use std::collections::HashMap;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
-use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::find;
 use super::params::{Params, cursor};
 use crate::api;
 use crate::broker::Broker;
 use crate::domain::RowNumber;
-use crate::http::{ApiError, App};
+use crate::http::extract::PathName;
+use crate::http::{ApiError, App, kept_json};
 use crate::store::StoreError;
 use crate::store::control::{Route, sheet_names};
 use crate::store::log::{CopyState, OutcomeKind, RowAt, UploadRow};
@@ -25,14 +26,14 @@ const PAGE_BYTES: usize = 8 << 20;
 
 pub(super) async fn rows<B: Broker + Clone>(
     State(app): State<App<B>>,
-    Path(id): Path<String>,
+    PathName(id): PathName<Uuid>,
     uri: Uri,
 ) -> Result<Json<api::Page<api::Row>>, ApiError> {
     let mut params = Params::of(&uri)?;
     let limit = params.limit(DEFAULT, app.limits.page)?;
     let after = params.after::<2>()?.map(|[sheet, row]| row_at(sheet, row));
     params.end()?;
-    let upload = find(&app, &id).await?;
+    let upload = find(&app, id).await?;
     let log = &app.store.log;
     let page = log.upload_rows(upload.id, after, limit, PAGE_BYTES).await?;
     let ids: Vec<i64> = page.rows.iter().map(|row| row.id).collect();
@@ -52,7 +53,7 @@ pub(super) async fn rows<B: Broker + Clone>(
             sheet: names.get(usize::from(row.at.sheet)).cloned().flatten(),
             row: row.at.row.0,
             messages: messages(&app, &queues, &row),
-            data: RawValue::from_string(row.data.into()).map_err(damaged)?,
+            data: kept_json(row.data)?,
         });
     }
     Ok(Json(api::Page { data, next: last.filter(|_| page.more) }))

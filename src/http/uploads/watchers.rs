@@ -104,10 +104,11 @@ impl Watchers {
                 // Deleted: there is nothing more to tell.
                 Ok(None) => return,
                 // The listeners wait with it until the database answers again.
-                Err(_) => {
+                Err(error) if error.retry_after.is_some() => {
                     pause = IDLE.max(every);
                     continue;
                 }
+                Err(_) => return,
             };
             let over = now.over;
             let changed = sender.send_if_modified(|last| {
