@@ -8,10 +8,13 @@ FROM rust:${RUST_VERSION}-slim-${DEBIAN} AS build
 WORKDIR /build
 COPY . .
 # Downloads and compiled dependencies stay in caches of the builder: a change of the sources compiles
-# the sources alone. Caches are no part of the layer, so the binary is copied out of them.
+# the sources alone. Those are always compiled: Cargo goes by their times, and the times of a fresh
+# clone may be older than what another clone's build left in the cache. Caches are no part of the
+# layer, so the binary is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
-    cargo build --release --locked --bin rowmill \
+    find src entity migration -name '*.rs' -exec touch {} + \
+    && cargo build --release --locked --bin rowmill \
     && install -D -m 0755 target/release/rowmill /out/rowmill
 
 FROM debian:${DEBIAN}-slim

@@ -65,7 +65,7 @@ fn plot(report: &Report, svg: &mut String) -> Result<(), Box<dyn std::error::Err
     root.fill(&WHITE)?;
     let cases = report.cases.len();
     let mut chart = ChartBuilder::on(&root)
-        .caption("rows one by one and together, seconds", ("sans-serif", 22))
+        .caption("rows one by one and together, seconds", ("sans-serif", 26))
         .margin(16)
         .x_label_area_size(40)
         .y_label_area_size(48)
@@ -75,11 +75,12 @@ fn plot(report: &Report, svg: &mut String) -> Result<(), Box<dyn std::error::Err
         .disable_x_mesh()
         .disable_x_axis()
         .y_labels(8)
+        .label_style(("sans-serif", 15))
         .y_label_formatter(&|seconds| format!("{seconds:.0} s"))
         .light_line_style(TRANSPARENT)
         .draw()?;
     let width = FILLED / series.len() as f64;
-    let label = ("sans-serif", 12).into_font().color(&BLACK);
+    let label = ("sans-serif", 15).into_font().color(&BLACK);
     let above = label.pos(Pos::new(HPos::Center, VPos::Bottom));
     for (at, one) in series.iter().enumerate() {
         let left = |case: usize| case as f64 + (1.0 - FILLED) / 2.0 + at as f64 * width;
@@ -110,7 +111,7 @@ fn plot(report: &Report, svg: &mut String) -> Result<(), Box<dyn std::error::Err
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE)
-        .label_font(("sans-serif", 14))
+        .label_font(("sans-serif", 17))
         .draw()?;
     root.present()?;
     Ok(())
