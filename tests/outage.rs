@@ -12,7 +12,7 @@ mod support;
 use std::time::Duration;
 
 use cluster::Cluster;
-use process::{Process, Server};
+use process::{Process, Server, http};
 use rowmill::store::control::{Upload, UploadState};
 use rowmill::store::log::{OutcomeKind, PageAfter, Standing};
 use rowmill::store::{Store, StoreOptions};
@@ -62,7 +62,7 @@ async fn the_database_is_stopped_and_started_and_both_go_on() {
     let part = reqwest::multipart::Part::bytes(csv.into_bytes()).file_name("rows.csv");
     let form = reqwest::multipart::Form::new().part("files", part);
     let upload = format!("{}/file/upload", server.url);
-    let answer = reqwest::Client::new().post(upload).multipart(form).send().await.unwrap();
+    let answer = http().post(upload).multipart(form).send().await.unwrap();
     assert_eq!(answer.status(), 202);
     let answer: serde_json::Value = answer.json().await.unwrap();
     let id = answer["data"][0]["id"].as_str().unwrap().parse().unwrap();

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::routing::post;
-use process::{Process, Server};
+use process::{Process, Server, http};
 use rowmill::store::Store;
 use rowmill::store::control::{NewQueue, Upload, UploadState};
 use rowmill::store::log::{OutcomeKind, PageAfter, Standing};
@@ -43,7 +43,8 @@ impl Witness {
         let note = move |Json(message): Json<serde_json::Value>| {
             let file = Arc::clone(&file);
             async move {
-                let number = message["data"]["number"].as_u64().unwrap();
+                // The file is a csv, whose cells are text.
+                let number: u32 = message["data"]["number"].as_str().unwrap().parse().unwrap();
                 let line = format!("{number} {}\n", now_ms());
                 file.lock().unwrap().write_all(line.as_bytes()).unwrap();
                 Json(serde_json::json!({ "number": number }))
@@ -145,7 +146,7 @@ async fn send(url: &str) -> uuid::Uuid {
     (1..=ROWS).for_each(|n| csv.push_str(&format!("{n},item {n}\n")));
     let part = reqwest::multipart::Part::bytes(csv.into_bytes()).file_name("rows.csv");
     let form = reqwest::multipart::Form::new().part("files", part);
-    let send = reqwest::Client::new().post(format!("{url}/file/upload")).multipart(form).send();
+    let send = http().post(format!("{url}/file/upload")).multipart(form).send();
     let answer = send.await.unwrap();
     assert_eq!(answer.status(), 202);
     let answer: serde_json::Value = answer.json().await.unwrap();

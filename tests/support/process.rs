@@ -7,6 +7,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// A client of HTTP.
+pub(crate) fn http() -> reqwest::Client {
+    // Of several tests in a process, the first installs it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 /// A process that ends with its test.
 pub(crate) struct Process {
     child: Child,
@@ -87,7 +94,7 @@ impl Server {
         let health = format!("{}/health", self.url);
         let until = Instant::now() + Duration::from_secs(60);
         loop {
-            let answer = reqwest::Client::new().get(&health).send().await;
+            let answer = http().get(&health).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return;
             }
