@@ -74,10 +74,10 @@ async fn the_database_is_stopped_and_started_and_both_go_on() {
     cluster.run("stop");
     assert!(scene.standing().await.is_none(), "the database is away");
     cluster.run("start");
-    let before = scene.state().await;
+    let before = until("the database", async || scene.state().await).await;
     let published = async || scene.state().await.filter(|now| *now == UploadState::Published);
     until("the upload to be published", published).await;
-    assert_eq!(before, Some(UploadState::Ingesting), "it was stopped in the middle");
+    assert_eq!(before, UploadState::Ingesting, "it was stopped in the middle");
 
     let api = ["work", "--queue", "rows", "--api-url", &server.url, "--sleep", "1ms"];
     let direct = ["work", "--queue", "rows", "--database-url", database.url(), "--sleep", "1ms"];

@@ -4,7 +4,7 @@
 //! The witness is a web server of the test, outside of everything: the workers' handler posts each
 //! message to it, and it notes the row and the time in a file.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 #[path = "support/process.rs"]
 mod process;
@@ -247,5 +247,5 @@ async fn check(scene: &Scene, witness: &Witness) {
     }
     assert_eq!(rows, ROWS);
     assert_eq!(scene.standing().await.ended.done, u64::from(ROWS));
-    println!("{again} rows were worked on more than once");
+    eprintln!("{again} rows were worked on more than once");
 }

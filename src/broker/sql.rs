@@ -343,7 +343,15 @@ impl Broker for SqlBroker {
             new.routes_version = routes.version;
             new.unrouted = routed.unrouted;
             new.segments = routed.segments;
-            match self.0.store.log.publish(&new).await {
+            // A task of its own: a connection whose COPY is dropped half-way is not fit for use.
+            let log = self.0.store.log.clone();
+            let publishing = tokio::spawn(async move {
+                let done = log.publish(&new).await;
+                (new, done)
+            });
+            let (back, done) = publishing.await.map_err(|_| died())?;
+            new = back;
+            match done {
                 Ok(()) | Err(LogError::AlreadyThere) => {
                     if !to.held {
                         self.wake();
