@@ -4,7 +4,7 @@
 //! Each runs in a process of its own. The memory is the greatest sum of the resident sets of the
 //! publishing process and its reader, as the system accounts for each at its peak.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ROUNDS, fresh_database, median, open};
 
-const ROWS: u32 = 1_000_000;
+pub(crate) const ROWS: u32 = 1_000_000;
 
-pub(crate) async fn compare() {
+/// The workbook, made the first time.
+pub(crate) fn million() -> PathBuf {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("million.xlsx");
     if !file.exists() {
         let sample = Command::new(env!("CARGO_BIN_EXE_rowmill"))
@@ -30,12 +31,17 @@ pub(crate) async fn compare() {
             .status();
         assert!(sample.unwrap().success());
     }
+    file
+}
+
+pub(crate) async fn compare() {
+    let file = million();
     let file = file.to_str().unwrap();
     let (mut alone, mut published, mut memory) = (vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
-        alone.push(measure(&["calamine-alone", file]).0);
+        alone.push(run(&["calamine-alone", file]).0);
         let url = fresh_database().await;
-        let (rate, kilobytes) = measure(&["publish", file, &url]);
+        let (rate, kilobytes) = run(&["publish", file, &url]);
         published.push(rate);
         memory.push(kilobytes / 1024.0);
     }
@@ -48,7 +54,7 @@ pub(crate) async fn compare() {
 }
 
 /// Runs this program again and reads `rows/s` and kilobytes from its last line.
-fn measure(arguments: &[&str]) -> (f64, f64) {
+pub(crate) fn run(arguments: &[&str]) -> (f64, f64) {
     let exe = std::env::current_exe().unwrap();
     let output = Command::new(exe).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -138,7 +144,7 @@ pub(crate) async fn publish(file: &str, url: &str) {
 }
 
 /// The greatest resident set that a process has had, in kB; 0 when it is gone.
-fn peak_kilobytes(process: &str) -> u64 {
+pub(crate) fn peak_kilobytes(process: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
     line.trim().trim_end_matches(" kB").parse().unwrap_or(0)

@@ -3,10 +3,19 @@
 //! A figure of a shared machine means nothing alone: what is compared runs in turn, three rounds,
 //! and medians and their ratio are printed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 mod ingest;
+mod latency;
 mod log;
+mod server;
+mod upload;
 
 use rowmill::store::{Store, StoreOptions};
 use sqlx::postgres::PgPoolOptions;
@@ -23,13 +32,17 @@ fn main() {
         [] => runtime.block_on(async {
             log::compare().await;
             ingest::compare().await;
+            upload::compare().await;
+            latency::measure().await;
         }),
         ["log"] => runtime.block_on(log::compare()),
         ["ingest"] => runtime.block_on(ingest::compare()),
+        ["upload"] => runtime.block_on(upload::compare()),
+        ["latency"] => runtime.block_on(latency::measure()),
         // What `ingest` starts in processes of their own, to measure their memory.
         ["calamine-alone", file] => ingest::calamine_alone(file),
         ["publish", file, url] => runtime.block_on(ingest::publish(file, url)),
-        _ => panic!("say log, ingest, or nothing for both"),
+        _ => panic!("say log, ingest, upload, latency, or nothing for all"),
     }
 }
 

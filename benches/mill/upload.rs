@@ -1,0 +1,64 @@
+//! Uploading a workbook of 1,000,000 rows and 6 columns over HTTP into PostgreSQL, beside
+//! calamine's streaming reader alone on the same file.
+//!
+//! The time is from the first byte sent until the answer that all is published. The memory is the
+//! server's peak and its reader's, as the system accounts for each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use rowmill::client::UploadOptions;
+
+use crate::ingest::{ROWS, million, peak_kilobytes, run};
+use crate::server::{Server, children};
+use crate::{ROUNDS, median};
+
+pub(crate) async fn compare() {
+    let file = million();
+    let (mut alone, mut uploaded, mut memory) = (vec![], vec![], vec![]);
+    for _ in 0..ROUNDS {
+        alone.push(run(&["calamine-alone", file.to_str().unwrap()]).0);
+        let (rate, kilobytes) = upload(&file).await;
+        uploaded.push(rate);
+        memory.push(kilobytes / 1024.0);
+    }
+    let ratios = uploaded.iter().zip(&alone).map(|(ours, alone)| ours / alone).collect();
+    println!("{ROWS} rows x 6 columns over HTTP, rows/s:");
+    println!("{:>26} {:>12.0}", "calamine's reader alone", median(alone));
+    println!("{:>26} {:>12.0}", "uploaded and published", median(uploaded));
+    println!("{:>26} {:>12.2}", "ratio", median(ratios));
+    println!("{:>26} {:>9.0} MB", "server and readers", median(memory));
+}
+
+async fn upload(file: &std::path::Path) -> (f64, f64) {
+    let server = Server::start().await;
+    let process = server.id();
+    let over = Arc::new(AtomicBool::new(false));
+    // A reader's peak, looked at while it lives; it only ever grows.
+    let watch = std::thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let mut peaks = std::collections::HashMap::new();
+            while !over.load(Ordering::Relaxed) {
+                for child in children(process) {
+                    let now = peak_kilobytes(&child.to_string());
+                    let peak = peaks.entry(child).or_insert(0);
+                    *peak = now.max(*peak);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            peaks.values().sum::<u64>()
+        }
+    });
+    let begun = Instant::now();
+    let options = UploadOptions { wait: true, ..UploadOptions::default() };
+    let sent = Arc::default();
+    let answer = server.client().upload(file, &options, &sent).await.unwrap();
+    let seconds = begun.elapsed().as_secs_f64();
+    over.store(true, Ordering::Relaxed);
+    let readers = watch.join().unwrap();
+    let published = server.client().upload_status(answer.id).await.unwrap();
+    assert_eq!(published.counts.published, u64::from(ROWS), "not every row is in the log");
+    (f64::from(ROWS) / seconds, (readers + peak_kilobytes(&process.to_string())) as f64)
+}
