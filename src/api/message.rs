@@ -28,8 +28,8 @@ pub enum Publish {
     Many(Vec<NewMessage>),
 }
 
-/// The answer to [`Publish`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The answer to [`Publish`]. Whoever asked knows which of the two it is, and reads that one.
+#[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum Published {
     /// `{"data": [copy, …]}`: the copy made for each queue that takes the message.
