@@ -83,6 +83,9 @@ pub struct Receipt {
     pub position: u16,
 }
 
+/// The kind of problem (after `/problems/`) that answers a settle of which every receipt is stale.
+pub const STALE_RECEIPTS: &str = "stale-receipts";
+
 /// What is not a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("that is no receipt: it is written as it came with the message")]

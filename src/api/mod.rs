@@ -10,7 +10,7 @@ mod upload;
 
 pub use message::{
     Accepted, Ack, BadReceipt, Copy, Delivery, Extend, Extended, Nack, NewMessage, Publish,
-    Published, Receipt, Reject, Settle, Settled,
+    Published, Receipt, Reject, STALE_RECEIPTS, Settle, Settled,
 };
 pub use problem::Problem;
 pub use result::{Outcome, State};

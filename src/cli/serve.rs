@@ -17,6 +17,9 @@ use crate::worker::handler::raise_open_files;
 
 /// How long a file waits for a free reader before it is told to come again.
 const READER_WAIT: Duration = Duration::from_secs(10);
+/// How long a request waits for a connection to a server. A pool that waits long for one that is
+/// away tries it rarely, and would notice late that it is back.
+const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// The database unless told.
 const DATABASE: &str = "sqlite:rowmill.db";
 
@@ -105,8 +108,12 @@ impl Args {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
         let settings = self.settings()?;
-        let options = StoreOptions { connections: self.connections, ..StoreOptions::default() };
-        let store = Store::open(&self.database_url(), &options).await?;
+        let url = self.database_url();
+        let mut options = StoreOptions { connections: self.connections, ..StoreOptions::default() };
+        if url.starts_with("postgres") {
+            options.wait = CONNECTION_WAIT;
+        }
+        let store = Store::open(&url, &options).await?;
         store.migrate().await?;
         let server = Server::open(store.clone(), |broker| broker, settings, stop).await?;
         eprintln!("rowmill: listening on http://{}", server.address());

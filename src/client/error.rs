@@ -80,6 +80,11 @@ impl ClientError {
         }
     }
 
+    /// Whether it is the server's refusal of this kind (what stands after `/problems/`).
+    pub fn is_about(&self, kind: &str) -> bool {
+        self.problem().and_then(|problem| problem.kind.strip_prefix("/problems/")) == Some(kind)
+    }
+
     /// When the server wants to be asked again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

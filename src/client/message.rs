@@ -11,7 +11,7 @@ use super::transport::Request;
 use super::{Client, ClientError};
 use crate::api::{
     Accepted, Copy, Data, Delivery, Extend, Extended, NewMessage, Outcome, Page, Publish, Receipt,
-    Settle, Settled, State,
+    STALE_RECEIPTS, Settle, Settled, State,
 };
 
 /// Which results; `None` is any.
@@ -112,7 +112,18 @@ impl Client {
     /// safe: what was settled is told as stale then.
     pub async fn settle(&self, queue: &str, settle: &Settle) -> Result<Settled, ClientError> {
         let path = ["queues", queue, "settle"];
-        self.ask(&self.post(&path, settle)?).await
+        let answer = self.ask(&self.post(&path, settle)?).await;
+        match answer {
+            Err(error) if error.is_about(STALE_RECEIPTS) => {
+                let acks = settle.acks.iter().map(|ack| ack.receipt);
+                let nacks = settle.nacks.iter().map(|nack| nack.receipt);
+                let rejects = settle.rejects.iter().map(|reject| reject.receipt);
+                let releases = settle.releases.iter().copied();
+                let stale = acks.chain(nacks).chain(rejects).chain(releases).collect();
+                Ok(Settled { stale, ..Settled::default() })
+            }
+            answer => answer,
+        }
     }
 
     /// Gives leases their queue's deadline anew: `POST /queues/{queue}/extend`.

@@ -1,15 +1,15 @@
 //! Queues: receiving, settling, extending.
 //!
-//! A receipt is the only right to settle a delivery, and the broker asks for nothing else: it does
-//! not say which queue a receipt is of. So the queue in the path of a settle or an extend has to
-//! exist, and is not compared with the receipts.
+//! A receipt is the only right to settle a delivery, and the broker asks for nothing else. That a
+//! settle names receipts of the queue in its path is looked at here: one of another queue is a
+//! mistake of its sender, and nothing of that request is done. An extend needs no such care.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderName, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
@@ -21,6 +21,7 @@ use super::{ApiError, App};
 use crate::api;
 use crate::broker::Broker;
 use crate::domain::{Delivery, Lease, QueueName, Receipt, Settlement, Verdict};
+use crate::store::log::QueueId;
 
 /// The longest delay that a nack may ask for.
 const MOST_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -36,23 +37,23 @@ pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
 /// Queues that were found once, so that not every settle asks the database for its queue. One that
 /// was deleted since does no harm here: its receipts settle nothing.
 #[derive(Debug, Clone, Default)]
-struct KnownQueues(Arc<RwLock<HashSet<QueueName>>>);
+struct KnownQueues(Arc<RwLock<HashMap<QueueName, QueueId>>>);
 
 impl KnownQueues {
-    /// 404 when there is no such queue.
-    async fn check<B: Broker + Clone>(
+    /// The queue's number; 404 when there is no such queue.
+    async fn find<B: Broker + Clone>(
         &self,
         app: &App<B>,
         queue: &QueueName,
-    ) -> Result<(), ApiError> {
-        if self.0.read().unwrap_or_else(PoisonError::into_inner).contains(queue) {
-            return Ok(());
+    ) -> Result<QueueId, ApiError> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(queue).copied();
+        if let Some(known) = known {
+            return Ok(known);
         }
-        if app.store.control.queue(queue).await?.is_none() {
-            return Err(ApiError::missing("queue", queue));
-        }
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(queue.clone());
-        Ok(())
+        let found = app.store.control.queue(queue).await?;
+        let id = found.ok_or_else(|| ApiError::missing("queue", queue))?.id;
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(queue.clone(), id);
+        Ok(id)
     }
 }
 
@@ -126,12 +127,17 @@ async fn settle<B: Broker + Clone>(
     Extension(known): Extension<KnownQueues>,
     JsonBody(asked, _room): JsonBody<api::Settle>,
 ) -> Result<Json<api::Settled>, ApiError> {
-    known.check(&app, &queue).await?;
+    let number = known.find(&app, &queue).await?;
     let settlements = by_lease(asked, app.limits.messages)?;
     let leases: Vec<Uuid> = settlements.iter().map(|(receipt, _)| receipt.0).collect();
     let mut answer = api::Settled::default();
     if settlements.is_empty() {
         return Ok(Json(answer));
+    }
+    if let Some(foreign) = app.store.log.foreign_lease(number, &leases).await? {
+        return Err(ApiError::invalid(format!(
+            "the receipts of lease {foreign} are of another queue than `{queue}`"
+        )));
     }
     let settled = app.broker.settle(settlements).await?;
     for (lease, settled) in leases.into_iter().zip(settled) {
@@ -141,7 +147,20 @@ async fn settle<B: Broker + Clone>(
         let receipt = |position| api::Receipt { lease, position };
         answer.stale.extend(settled.stale.into_iter().map(receipt));
     }
+    if answer.done + answer.dead + answer.again == 0 {
+        return Err(stale());
+    }
     Ok(Json(answer))
+}
+
+/// Not one of the receipts settles anything any more. Where some do, the answer names the others.
+fn stale() -> ApiError {
+    ApiError::new(
+        StatusCode::GONE,
+        api::STALE_RECEIPTS,
+        "The receipts settle nothing any more",
+        "every message named was settled before, or its deadline passed and it comes again",
+    )
 }
 
 /// What is asked of each lease, in the order asked: acks, nacks, rejects, releases.
@@ -194,7 +213,7 @@ async fn extend<B: Broker + Clone>(
     Extension(known): Extension<KnownQueues>,
     JsonBody(asked, _room): JsonBody<api::Extend>,
 ) -> Result<Json<api::Data<api::Extended>>, ApiError> {
-    known.check(&app, &queue).await?;
+    known.find(&app, &queue).await?;
     let (most, n) = (app.limits.messages, asked.receipts.len());
     if n > most {
         return Err(ApiError::invalid(format!(

@@ -27,9 +27,8 @@ async fn each_delivery_ends_as_was_said(database: TestDatabase) {
     // Said again, it settles nothing, and says so of each, in the order asked.
     let late: Vec<Value> = (1..=4).rev().map(receipt).chain([json!(FOREIGN)]).collect();
     let acks: Vec<Value> = late.iter().map(|receipt| json!({"receipt": receipt})).collect();
-    let settled = api.settle(json!({"acks": acks})).await;
-    let stale = json!({"done": 0, "dead": 0, "again": 0, "stale": late});
-    assert_eq!(settled, stale);
+    let (status, problem) = api.post("/queues/rows/settle", &json!({"acks": acks})).await;
+    assert_eq!((status, &problem["type"]), (410, &json!("/problems/stale-receipts")));
 
     // Two come again, with receipts of their own; the rejected one is in the dead queue.
     let mut again = api.receive_all("rows", 2).await;
@@ -40,8 +39,15 @@ async fn each_delivery_ends_as_was_said(database: TestDatabase) {
     assert_ne!(again[0]["receipt"], received[1]["receipt"]);
     let dead = api.receive_all("rows-dead", 1).await;
     assert_eq!(dead[0]["data"], received[2]["data"]);
-    let settled = api.settle(json!({"releases": [again[0]["receipt"], again[1]["receipt"]]})).await;
+    // A receipt of another queue spoils the request; nothing of it is done.
+    let foreign = json!({"releases": [again[0]["receipt"], dead[0]["receipt"]]});
+    let (status, problem) = api.post("/queues/rows/settle", &foreign).await;
+    assert_eq!(status, 422, "{problem}");
+    // Where some are stale, these are named, in the order asked.
+    let releases = [&again[0]["receipt"], &late[0], &again[1]["receipt"], &late[4]];
+    let settled = api.settle(json!({ "releases": releases })).await;
     assert_eq!(settled["again"], 2);
+    assert_eq!(settled["stale"], json!([late[0], late[4]]));
 
     let result = async |n: usize| {
         let id = received[n - 1]["id"].as_str().unwrap();

@@ -189,6 +189,15 @@ impl Log {
         both!(self, log => log.redrive(dead, queue, i64::from(limit)).await)
     }
 
+    /// One of these leases that is on another queue, if any is.
+    pub async fn foreign_lease(
+        &self,
+        queue: QueueId,
+        leases: &[Uuid],
+    ) -> Result<Option<Uuid>, LogError> {
+        both!(self, log => log.foreign_lease(queue, leases).await)
+    }
+
     /// The lease that has a message in hands, and its position there.
     pub async fn holder(
         &self,

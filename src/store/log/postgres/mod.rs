@@ -48,6 +48,15 @@ impl PostgresLog {
         Ok(rows.into_iter().map(|(id, millis)| (id, duration(millis))).collect())
     }
 
+    pub(super) async fn foreign_lease(
+        &self,
+        queue: QueueId,
+        leases: &[Uuid],
+    ) -> Result<Option<Uuid>, LogError> {
+        let sql = "select id from lease where id=any($1) and queue_id<>$2 limit 1";
+        Ok(sqlx::query_scalar(sql).bind(leases).bind(queue.0).fetch_optional(&self.pool).await?)
+    }
+
     pub(super) async fn holder(
         &self,
         queue: QueueId,

@@ -74,6 +74,22 @@ impl SqliteLog {
         Ok(extended)
     }
 
+    pub(super) async fn foreign_lease(
+        &self,
+        queue: QueueId,
+        leases: &[Uuid],
+    ) -> Result<Option<Uuid>, LogError> {
+        let leases: Vec<String> = leases.iter().map(Uuid::to_string).collect();
+        let found: Option<String> = sqlx::query_scalar(
+            "select id from lease where id in (select value from json_each(?)) and queue_id<>? limit 1",
+        )
+        .bind(to_json(&leases))
+        .bind(queue.0)
+        .fetch_optional(&self.readers)
+        .await?;
+        found.as_deref().map(receipt).transpose()
+    }
+
     pub(super) async fn holder(
         &self,
         queue: QueueId,
