@@ -10,7 +10,12 @@ use std::time::Duration;
 
 use super::PostgresLog;
 use crate::store::clock::millis;
-use crate::store::log::types::{LogError, NewBatch, Publication, Taken, TopicId};
+use crate::store::log::types::{LogError, NewBatch, NewMessage, Publication, Taken, TopicId};
+
+/// Messages from which on they are copied. Fewer go by one statement: the driver's connections wait
+/// for an acknowledgement between the data and the end of a COPY (Nagle's algorithm), some 40 ms
+/// when there is nothing else to send.
+const COPY_FROM: usize = 64;
 
 impl PostgresLog {
     pub(in crate::store::log) async fn publish(&self, batch: &NewBatch) -> Result<(), LogError> {
@@ -19,7 +24,9 @@ impl PostgresLog {
         if let Some(once) = &batch.once {
             self.name(&mut tx, batch.topic, once).await?;
         }
-        if !batch.messages.is_empty() {
+        if batch.messages.len() < COPY_FROM {
+            self.insert_messages(&mut tx, batch).await?;
+        } else {
             let mut copy = tx.copy_in_raw(self.sql.copy_messages.as_str()).await?;
             copy.send(copy_rows(batch)?).await?;
             copy.finish().await.map_err(already_there)?;
@@ -80,6 +87,32 @@ impl PostgresLog {
         .execute(&self.pool)
         .await?;
         Ok(gone.rows_affected())
+    }
+
+    async fn insert_messages(
+        &self,
+        tx: &mut sqlx::PgTransaction<'_>,
+        batch: &NewBatch,
+    ) -> Result<(), LogError> {
+        if batch.messages.is_empty() {
+            return Ok(());
+        }
+        let row = |message: &NewMessage| message.row.map(|row| row.0.cast_signed());
+        let mut data = Vec::with_capacity(batch.messages.len());
+        for message in &batch.messages {
+            data.push(std::str::from_utf8(&message.data)?);
+        }
+        sqlx::query(self.sql.insert_messages.clone())
+            .bind(batch.first_id)
+            .bind(batch.rows.as_ref().map(|rows| rows.fence.upload.0))
+            .bind(batch.rows.as_ref().map(|rows| rows.sheet.cast_signed()))
+            .bind(batch.messages.iter().map(row).collect::<Vec<_>>())
+            .bind(data)
+            .bind(batch.messages.iter().map(|m| m.attributes.as_deref()).collect::<Vec<_>>())
+            .execute(&mut **tx)
+            .await
+            .map_err(already_there)?;
+        Ok(())
     }
 
     async fn commit_batch(

@@ -12,6 +12,8 @@ use sqlx::SqlStr;
 pub struct Statements {
     /// Takes the topic's routes for shared use until the end of the transaction.
     pub share_routes: SqlStr,
+    /// A few messages.
+    pub insert_messages: SqlStr,
     /// COPY of messages, in the binary format.
     pub copy_messages: SqlStr,
     /// A batch, its segments and its findings, under the routes' version and the upload's epoch.
@@ -53,6 +55,7 @@ impl Default for Statements {
         let s = SqlStr::from_static;
         Self {
             share_routes: s(SHARE_ROUTES),
+            insert_messages: s(INSERT_MESSAGES),
             copy_messages: s(COPY_MESSAGES),
             commit_batch: s(COMMIT_BATCH),
             why_refused: s(WHY_REFUSED),
@@ -77,6 +80,11 @@ impl Default for Statements {
 /// The advisory lock's class; the second number is the topic. Changing routes takes it exclusively.
 /// It must be a statement of its own: one that waited for a lock still sees what was there before.
 const SHARE_ROUTES: &str = "select pg_advisory_xact_lock_shared(1920102772, $1)";
+
+const INSERT_MESSAGES: &str = "
+insert into message(id,upload_id,sheet,\"row\",data,attributes)
+select $1+at-1, $2, $3, \"row\", data, attributes
+from unnest($4::int[],$5::text[],$6::text[]) with ordinality x(\"row\",data,attributes,at)";
 
 const COPY_MESSAGES: &str = "copy message(id, upload_id, sheet, \"row\", data, attributes) \
      from stdin with (format binary)";
