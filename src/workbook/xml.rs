@@ -73,17 +73,23 @@ impl<'a> Iterator for Attributes<'a> {
     type Item = (&'a str, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (name, rest) = self.0.split_once('=')?;
+        let (name, rest) = split_at_byte(self.0, b'=')?;
         let rest = rest.trim_ascii_start();
         let quote = match rest.as_bytes().first()? {
-            b'"' => '"',
-            b'\'' => '\'',
+            quote @ (b'"' | b'\'') => *quote,
             _ => return None,
         };
-        let (value, rest) = rest.get(1..)?.split_once(quote)?;
+        let (value, rest) = split_at_byte(rest.get(1..)?, quote)?;
         self.0 = rest;
         Some((name.trim_ascii(), value))
     }
+}
+
+/// What stands before and after an ASCII character. A plain loop: these texts are a few bytes long,
+/// and a sheet has millions of them, so that setting up a search would cost more than it saves.
+fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.as_bytes().iter().position(|other| *other == byte)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// The attributes of an element, values as they stand in the file.
