@@ -49,6 +49,8 @@ fn delivery(data: &str) -> Delivery {
         }),
         data: data.into(),
         attributes: None,
+        created_ms: 0,
+        expires_ms: None,
     }
 }
 

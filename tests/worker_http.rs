@@ -147,6 +147,8 @@ fn delivery() -> Delivery {
         }),
         data: r#"{"n":1.10,"big":12345678901234567890}"#.into(),
         attributes: None,
+        created_ms: 0,
+        expires_ms: None,
     }
 }
 

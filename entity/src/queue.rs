@@ -34,8 +34,16 @@ pub struct Model {
     pub delay_ms: i64,
     /// How long a message waits at most before it expires; none waits for ever.
     pub retention_ms: Option<i64>,
+    /// Whether the ends of its messages are recorded; those of uploads' rows always are.
+    pub record_outcomes: bool,
+    /// Whether it is, or was, the dead queue of another: such a queue takes from no topic.
+    pub keeps_dead: bool,
     /// When it was made.
     pub created_at: i64,
+    /// When its terms were last changed.
+    pub updated_at: i64,
+    /// When it was deleted; its name is `NAME/NUMBER` from then on, and what it held is removed.
+    pub deleted_at: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -17,6 +17,8 @@ pub struct Model {
     pub version: i32,
     /// When it was made.
     pub created_at: i64,
+    /// When it was deleted; its name is `NAME/NUMBER` from then on.
+    pub deleted_at: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -9,6 +9,8 @@ use sea_orm_migration::sea_orm;
 mod m0001_control;
 mod m0002_log;
 mod m0003_service;
+mod m0004_queues;
+mod m0005_messages;
 
 /// Every change, oldest first.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_control::Migration),
             Box::new(m0002_log::Migration),
             Box::new(m0003_service::Migration),
+            Box::new(m0004_queues::Migration),
+            Box::new(m0005_messages::Migration),
         ]
     }
 }

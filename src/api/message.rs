@@ -129,10 +129,20 @@ pub struct Delivery {
     pub receipt: Receipt,
     /// The message's id, the same at every attempt.
     pub id: String,
-    /// 1 at the first delivery.
-    pub attempt: u16,
+    /// The queue's name.
+    pub queue_id: String,
+    /// Deliveries so far, this one included: 1 at the first.
+    pub delivery_attempts: u16,
     /// How long it may be kept from now on, in seconds.
     pub deadline_seconds: f64,
+    /// When it was published.
+    pub created_at: String,
+    /// When it comes again if it is not settled: now, and the deadline.
+    pub scheduled_at: String,
+    /// When it expires if it has not ended by then.
+    pub expired_at: Option<String>,
+    /// When it was handed out.
+    pub updated_at: String,
     /// The upload it is a row of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_id: Option<Uuid>,

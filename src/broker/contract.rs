@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::domain::{
-    Finding, Lease, MessageId, QueueName, Receipt, RowNumber, Settled, Settlement, TopicName,
+    Finding, Lease, Message, MessageId, QueueName, QueueStats, Receipt, RowNumber, Settled,
+    Settlement, TopicName,
 };
 use crate::store::log::{Fence, TopicId};
 
@@ -228,4 +229,72 @@ pub trait Broker: Source {
         fence: Fence,
         problem: &str,
     ) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Like [`Source::extend`], for as long as is said instead of the queue's own ack deadline.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the old deadlines stand.
+    fn extend_for(
+        &self,
+        receipts: Vec<Receipt>,
+        lasting: Duration,
+    ) -> impl Future<Output = Result<Vec<Option<Duration>>, BrokerError>> + Send;
+
+    /// The receipt and the position under which a message is in somebody's hands now; `None` when
+    /// it is in nobody's.
+    ///
+    /// # Errors
+    /// [`BrokerError::Store`].
+    fn holder(
+        &self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<Option<(Receipt, u16)>, BrokerError>> + Send;
+
+    /// Up to `limit` messages that wait in a queue, those first that would be delivered first;
+    /// nothing is taken.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoQueue`]; [`BrokerError::Store`].
+    fn peek(
+        &self,
+        queue: &QueueName,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Message>, BrokerError>> + Send;
+
+    /// A message, wherever it is; `None` when there is none of that id, or it is gone.
+    ///
+    /// # Errors
+    /// [`BrokerError::Store`].
+    fn message(
+        &self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<Option<Message>, BrokerError>> + Send;
+
+    /// How a queue stands.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoQueue`]; [`BrokerError::Store`].
+    fn stats(
+        &self,
+        queue: &QueueName,
+    ) -> impl Future<Output = Result<QueueStats, BrokerError>> + Send;
+
+    /// Cancels what waits in a queue, and answers how many messages that were. What is in
+    /// consumers' hands stays there.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoQueue`]; [`BrokerError::Store`].
+    fn purge(&self, queue: &QueueName) -> impl Future<Output = Result<u64, BrokerError>> + Send;
+
+    /// Moves what waits in a queue to another, for a new life there: no attempts, the delay and the
+    /// retention of its new queue. Answers how many messages went. A message that the other queue
+    /// has or had already stays where it is, unless it died there.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoQueue`]; [`BrokerError::Store`]; what was moved before stays so.
+    fn redrive(
+        &self,
+        from: &QueueName,
+        to: &QueueName,
+    ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
 }

@@ -11,6 +11,7 @@ mod contract;
 pub mod fanout;
 mod join;
 mod joined;
+mod names;
 mod publishes;
 mod routing;
 mod sql;

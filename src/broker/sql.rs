@@ -20,12 +20,13 @@ use super::contract::{
 use super::fanout::route;
 use super::join::{JoinLimits, Joiner};
 use super::joined::{Receives, Settle, Settles, Share, SharedError};
+use super::names::{Names, NotFound};
 use super::publishes::{NotPublished, Placed, Publish, Publishes};
 use super::routing::Routing;
 use super::wake::Bell;
 use crate::domain::{
-    Delivery, Lease, MessageId, MessageKey, Origin, QueueName, Receipt, RowNumber, Settled,
-    Settlement, TopicName,
+    Delivery, Lease, Message, MessageId, MessageKey, Origin, QueueName, QueueStats, Receipt,
+    RowNumber, Settled, Settlement, TopicName,
 };
 use crate::store::control::{Queue, UploadState};
 use crate::store::log::{
@@ -84,8 +85,7 @@ struct Inner {
     publishes: Joiner<Publishes>,
     bell: Bell,
     routing: Arc<Routing>,
-    queues: RwLock<HashMap<QueueName, Queue>>,
-    topics: RwLock<HashMap<TopicName, TopicId>>,
+    names: Names,
     uploads: RwLock<HashMap<UploadId, Arc<UploadOrigin>>>,
 }
 
@@ -118,6 +118,13 @@ fn store(error: impl Into<StoreError>) -> BrokerError {
     }
 }
 
+fn not_found(error: NotFound) -> BrokerError {
+    match error {
+        NotFound::Name(error) => error,
+        NotFound::Store(error) => store(error),
+    }
+}
+
 impl SqlBroker {
     /// A broker on a store whose tables are there.
     ///
@@ -136,13 +143,12 @@ impl SqlBroker {
             publishes: Joiner::new(publishes, limits.publishes),
             receives: Joiner::new(Receives(store.clone()), limits.receives),
             settles: Joiner::new(Settles(store.clone()), limits.settles),
+            names: Names::new(store.clone()),
             store,
             key,
             limits,
             bell,
             routing,
-            queues: RwLock::default(),
-            topics: RwLock::default(),
             uploads: RwLock::default(),
         })))
     }
@@ -192,25 +198,16 @@ impl SqlBroker {
     }
 
     async fn queue(&self, name: &QueueName) -> Result<Queue, BrokerError> {
-        let known = read(&self.0.queues).get(name).cloned();
-        if let Some(queue) = known {
-            return Ok(queue);
-        }
-        let found = self.0.store.control.queue(name).await.map_err(store)?;
-        let queue = found.ok_or_else(|| BrokerError::NoQueue(name.clone()))?;
-        write(&self.0.queues).insert(name.clone(), queue.clone());
-        Ok(queue)
+        self.0.names.queue(name).await.map_err(not_found)
     }
 
     async fn topic(&self, name: &TopicName) -> Result<TopicId, BrokerError> {
-        let known = read(&self.0.topics).get(name).copied();
-        if let Some(topic) = known {
-            return Ok(topic);
-        }
-        let found = self.0.store.control.topic(name).await.map_err(store)?;
-        let topic = found.ok_or_else(|| BrokerError::NoTopic(name.clone()))?;
-        write(&self.0.topics).insert(name.clone(), topic);
-        Ok(topic)
+        self.0.names.topic(name).await.map_err(not_found)
+    }
+
+    /// Forgets what it knows of topics and queues, because one was made, changed or deleted here.
+    pub fn forget_names(&self) {
+        self.0.names.forget();
     }
 
     async fn upload(&self, id: UploadId) -> Result<Arc<UploadOrigin>, BrokerError> {
@@ -255,6 +252,8 @@ impl SqlBroker {
             }),
             data: message.data,
             attributes: message.attributes,
+            created_ms: 0,
+            expires_ms: None,
         });
         Ok(Lease { receipt, deadline: lease.deadline, deliveries: deliveries.collect() })
     }
@@ -429,6 +428,38 @@ impl Broker for SqlBroker {
             }
             taken_back => taken_back.map_err(store),
         }
+    }
+
+    async fn extend_for(
+        &self,
+        _receipts: Vec<Receipt>,
+        _lasting: Duration,
+    ) -> Result<Vec<Option<Duration>>, BrokerError> {
+        Err(BrokerError::Store("not yet".into()))
+    }
+
+    async fn holder(&self, _id: MessageId) -> Result<Option<(Receipt, u16)>, BrokerError> {
+        Err(BrokerError::Store("not yet".into()))
+    }
+
+    async fn peek(&self, _queue: &QueueName, _limit: usize) -> Result<Vec<Message>, BrokerError> {
+        Err(BrokerError::Store("not yet".into()))
+    }
+
+    async fn message(&self, _id: MessageId) -> Result<Option<Message>, BrokerError> {
+        Err(BrokerError::Store("not yet".into()))
+    }
+
+    async fn stats(&self, _queue: &QueueName) -> Result<QueueStats, BrokerError> {
+        Err(BrokerError::Store("not yet".into()))
+    }
+
+    async fn purge(&self, _queue: &QueueName) -> Result<u64, BrokerError> {
+        Err(BrokerError::Store("not yet".into()))
+    }
+
+    async fn redrive(&self, _from: &QueueName, _to: &QueueName) -> Result<u64, BrokerError> {
+        Err(BrokerError::Store("not yet".into()))
     }
 }
 

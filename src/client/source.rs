@@ -129,10 +129,12 @@ fn leases(received: Vec<api::Delivery>) -> Result<Vec<Lease>, String> {
             receipt,
             position: one.receipt.position,
             id,
-            attempt: one.attempt,
+            attempt: one.delivery_attempts,
             origin,
             data: one.data.into(),
             attributes: one.attributes.map(Into::into),
+            created_ms: millis(&one.created_at).unwrap_or_default(),
+            expires_ms: one.expired_at.as_deref().and_then(millis),
         };
         let place = *places.entry(receipt.0).or_insert_with(|| {
             leases.push(Lease { receipt, deadline, deliveries: vec![] });
@@ -142,6 +144,12 @@ fn leases(received: Vec<api::Delivery>) -> Result<Vec<Lease>, String> {
         leases[place].deliveries.push(delivery);
     }
     Ok(leases)
+}
+
+/// A time of the API in milliseconds since 1970 (UTC), if it is one.
+fn millis(text: &str) -> Option<i64> {
+    let since = humantime::parse_rfc3339(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
 }
 
 /// The few names that all of a receive's rows have in common.
@@ -353,7 +361,12 @@ mod tests {
         let delivery = |n: u128, position: u16, deadline_seconds: f64| api::Delivery {
             receipt: receipt_of(lease(n), position),
             id: id.clone(),
-            attempt: 2,
+            queue_id: "rows".into(),
+            delivery_attempts: 2,
+            created_at: "2026-11-22T10:30:00.007Z".into(),
+            scheduled_at: "2026-11-22T10:31:00.007Z".into(),
+            expired_at: None,
+            updated_at: "2026-11-22T10:30:00.007Z".into(),
             deadline_seconds,
             upload_id: Some(Uuid::from_u128(9)),
             filename: Some("a.csv".into()),

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use super::RowNumber;
+use super::{QueueName, RowNumber};
 
 /// Which delivery of a message this is: 1 for the first.
 pub type Attempt = u16;
@@ -134,6 +134,73 @@ pub struct Delivery {
     pub data: Box<str>,
     /// Attributes chosen at publishing (a JSON object of strings, as text), if any were.
     pub attributes: Option<Box<str>>,
+    /// When it was published, in milliseconds since 1970 (UTC).
+    pub created_ms: i64,
+    /// When it expires if it has not ended by then; `None` for never.
+    pub expires_ms: Option<i64>,
+}
+
+/// How a message of a queue stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MessageState {
+    /// Waits for a delivery, now or from its time on.
+    Waiting,
+    /// Published with a file that is still being read: held back until it is read to its end.
+    Held,
+    /// In a consumer's hands.
+    InFlight,
+    /// Acked.
+    Done,
+    /// Rejected, or out of attempts.
+    Dead,
+    /// Waited longer than its queue's retention.
+    Expired,
+    /// Withdrawn before delivery.
+    Cancelled,
+}
+
+/// A message of a queue, as looked at without taking it.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its public id.
+    pub id: MessageId,
+    /// The queue.
+    pub queue: QueueName,
+    /// How it stands.
+    pub state: MessageState,
+    /// The row it was, if it was one.
+    pub origin: Option<Origin>,
+    /// The data: a JSON object, as text.
+    pub data: Box<str>,
+    /// Attributes chosen at publishing (a JSON object of strings, as text), if any were.
+    pub attributes: Option<Box<str>>,
+    /// Deliveries so far.
+    pub attempts: Attempt,
+    /// When it was published, in milliseconds since 1970 (UTC).
+    pub created_ms: i64,
+    /// When it can be delivered next; in a consumer's hands, when its deadline passes.
+    pub scheduled_ms: i64,
+    /// When it expires if it has not ended by then; `None` for never.
+    pub expires_ms: Option<i64>,
+    /// When it last changed, as far as recorded.
+    pub updated_ms: i64,
+    /// Why it failed last.
+    pub reason: Option<Box<str>>,
+}
+
+/// How a queue stands at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct QueueStats {
+    /// What it holds.
+    pub depth: Depth,
+    /// What its dead queue holds; 0 without one.
+    pub dead: u64,
+    /// How long ago the oldest message was published that has not ended.
+    pub oldest: Option<Duration>,
+    /// Messages published to it in a second, over the last minute.
+    pub published_per_second: f64,
+    /// Messages that ended in a second, over the last minute.
+    pub ended_per_second: f64,
 }
 
 /// A slice of a queue in one consumer's hands until its deadline.

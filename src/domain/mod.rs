@@ -10,8 +10,8 @@ pub mod retry;
 
 pub use filter::Filters;
 pub use message::{
-    Attempt, Delivery, Depth, Lease, MessageId, MessageKey, Origin, Receipt, Settled, Settlement,
-    Verdict,
+    Attempt, Delivery, Depth, Lease, Message, MessageId, MessageKey, MessageState, Origin,
+    QueueStats, Receipt, Settled, Settlement, Verdict,
 };
 pub use name::{QueueName, TopicName};
 pub use place::{Address, ColumnNumber, Finding, FindingKind, RowNumber};

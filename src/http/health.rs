@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa::OpenApi;
 
 use super::{ApiError, App};
 use crate::broker::Broker;
@@ -17,6 +18,23 @@ pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
     Router::new().route("/health", get(health::<B>))
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(health))]
+struct Docs;
+
+/// What this file adds to the description of the API.
+pub(super) fn docs() -> utoipa::openapi::OpenApi {
+    Docs::openapi()
+}
+
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "service",
+    summary = "Whether this server can do its work",
+    responses((status = 200, description = "It can"), (status = 503, description = "It cannot now")),
+    security(()),
+)]
 async fn health<B: Broker + Clone>(State(app): State<App<B>>) -> Result<Json<Value>, ApiError> {
     match tokio::time::timeout(PATIENCE, app.store.control.queue_names()).await {
         Ok(Ok(_)) => Ok(Json(json!({"status": "ok"}))),

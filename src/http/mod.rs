@@ -3,10 +3,12 @@
 //! in [`error`], in one place; what can be wrong with any request is found in `extract`. [`server`]
 //! is the process around it.
 
+mod delivery;
 pub mod error;
 mod extract;
 mod health;
 mod keeper;
+pub mod openapi;
 mod queues;
 mod results;
 pub mod server;
@@ -116,6 +118,7 @@ impl<B: Broker + Clone> App<B> {
         let room = BodyRoom::new(self.limits.bodies_bytes);
         let routes = Router::new()
             .merge(health::routes::<B>())
+            .merge(openapi::routes::<B>())
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())
             .merge(topics::routes::<B>())

@@ -16,11 +16,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::delivery::deliveries;
 use super::extract::{JsonBody, PathName, QueryOf};
 use super::{ApiError, App};
 use crate::api;
 use crate::broker::Broker;
-use crate::domain::{Delivery, Lease, QueueName, Receipt, Settlement, Verdict};
+use crate::domain::{QueueName, Receipt, Settlement, Verdict};
 use crate::store::log::QueueId;
 
 /// The longest delay that a nack may ask for.
@@ -85,40 +86,15 @@ async fn receive<B: Broker + Clone>(
         // What it may have leased by then is handed back by the broker.
         () = app.stop.cancelled() => vec![],
     };
-    let data = leases.into_iter().flat_map(deliveries).collect::<Result<_, _>>()?;
+    let now_ms = app.store.clock.now_ms();
+    let answer = |lease| deliveries(lease, &queue, now_ms);
+    let data = leases.into_iter().flat_map(answer).collect::<Result<_, _>>()?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(api::Data { data })))
 }
 
 /// Seconds as a duration, if they are 0 to `most`.
 fn seconds(seconds: f64, most: Duration) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= most)
-}
-
-fn deliveries(lease: Lease) -> impl Iterator<Item = Result<api::Delivery, ApiError>> {
-    let deadline = lease.deadline;
-    lease.deliveries.into_iter().map(move |delivery| delivery_of(delivery, deadline))
-}
-
-fn delivery_of(delivery: Delivery, deadline: Duration) -> Result<api::Delivery, ApiError> {
-    let mut answer = api::Delivery {
-        receipt: api::Receipt { lease: delivery.receipt.0, position: delivery.position },
-        id: delivery.id.to_string(),
-        attempt: delivery.attempt,
-        deadline_seconds: deadline.as_secs_f64(),
-        upload_id: None,
-        filename: None,
-        sheet: None,
-        row: None,
-        data: super::kept_json(delivery.data)?,
-        attributes: delivery.attributes.map(super::kept_json).transpose()?,
-    };
-    if let Some(origin) = delivery.origin {
-        answer.upload_id = Some(origin.upload_id);
-        answer.filename = Some(origin.filename.as_ref().to_owned());
-        answer.sheet = origin.sheet.as_deref().map(str::to_owned);
-        answer.row = Some(origin.row.0);
-    }
-    Ok(answer)
 }
 
 async fn settle<B: Broker + Clone>(

@@ -180,6 +180,8 @@ mod tests {
             origin: None,
             data: "{}".into(),
             attributes: None,
+            created_ms: 0,
+            expires_ms: None,
         };
         Lease { receipt, deadline, deliveries: (0..messages).map(delivery).collect() }
     }

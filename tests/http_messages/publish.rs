@@ -38,7 +38,7 @@ async fn one_message_is_answered_with_its_copies(database: TestDatabase) {
     let received: Value = serde_json::from_str(&text).unwrap();
     let delivery = &received["data"][0];
     assert_eq!(delivery["id"], copy["id"]);
-    assert_eq!(delivery["attempt"], 1);
+    assert_eq!(delivery["delivery_attempts"], 1);
     assert_eq!(delivery["attributes"], json!({"kind": "x"}));
     let deadline = delivery["deadline_seconds"].as_f64().unwrap();
     assert!((50.0..=60.0).contains(&deadline), "{deadline}");

@@ -34,7 +34,7 @@ async fn each_delivery_ends_as_was_said(database: TestDatabase) {
     let mut again = api.receive_all("rows", 2).await;
     again.sort_by_key(|delivery| delivery["data"]["n"].as_u64());
     assert_eq!(again[0]["id"], received[1]["id"]);
-    assert_eq!(again[0]["attempt"], 2);
+    assert_eq!(again[0]["delivery_attempts"], 2);
     assert_eq!(again[1]["id"], received[3]["id"]);
     assert_ne!(again[0]["receipt"], received[1]["receipt"]);
     let dead = api.receive_all("rows-dead", 1).await;
@@ -69,7 +69,7 @@ async fn a_message_fails_to_its_death(database: TestDatabase) {
     api.publish(1).await;
     for attempt in 1..=5 {
         let received = api.receive_all("rows", 1).await;
-        assert_eq!(received[0]["attempt"], attempt);
+        assert_eq!(received[0]["delivery_attempts"], attempt);
         let nack = json!({"receipt": received[0]["receipt"], "reason": "down", "delay_seconds": 0});
         let settled = api.settle(json!({"nacks": [nack]})).await;
         let (again, dead) = if attempt < 5 { (1, 0) } else { (0, 1) };

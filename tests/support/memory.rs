@@ -158,6 +158,8 @@ impl Memory {
                     origin: None,
                     data: self.data.clone(),
                     attributes: None,
+                    created_ms: 0,
+                    expires_ms: None,
                 };
                 let deliveries = messages.iter().enumerate().map(delivery).collect();
                 leases.push(Lease { receipt, deadline: self.deadline, deliveries });

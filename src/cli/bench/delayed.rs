@@ -9,7 +9,9 @@ use tokio::time::sleep;
 use crate::broker::{
     Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
 };
-use crate::domain::{Lease, QueueName, Receipt, Settled, Settlement, TopicName};
+use crate::domain::{
+    Lease, Message, MessageId, QueueName, QueueStats, Receipt, Settled, Settlement, TopicName,
+};
 use crate::store::log::Fence;
 
 /// A broker each of whose publishes takes `delay` longer.
@@ -94,5 +96,54 @@ impl<B: Broker> Broker for Delayed<B> {
         problem: &str,
     ) -> impl Future<Output = Result<(), BrokerError>> + Send {
         self.broker.discard(fence, problem)
+    }
+
+    fn extend_for(
+        &self,
+        receipts: Vec<Receipt>,
+        lasting: Duration,
+    ) -> impl Future<Output = Result<Vec<Option<Duration>>, BrokerError>> + Send {
+        self.broker.extend_for(receipts, lasting)
+    }
+
+    fn holder(
+        &self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<Option<(Receipt, u16)>, BrokerError>> + Send {
+        self.broker.holder(id)
+    }
+
+    fn peek(
+        &self,
+        queue: &QueueName,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Message>, BrokerError>> + Send {
+        self.broker.peek(queue, limit)
+    }
+
+    fn message(
+        &self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<Option<Message>, BrokerError>> + Send {
+        self.broker.message(id)
+    }
+
+    fn stats(
+        &self,
+        queue: &QueueName,
+    ) -> impl Future<Output = Result<QueueStats, BrokerError>> + Send {
+        self.broker.stats(queue)
+    }
+
+    fn purge(&self, queue: &QueueName) -> impl Future<Output = Result<u64, BrokerError>> + Send {
+        self.broker.purge(queue)
+    }
+
+    fn redrive(
+        &self,
+        from: &QueueName,
+        to: &QueueName,
+    ) -> impl Future<Output = Result<u64, BrokerError>> + Send {
+        self.broker.redrive(from, to)
     }
 }

@@ -131,6 +131,8 @@ mod tests {
             origin: None,
             data: "{}".into(),
             attributes: None,
+            created_ms: 0,
+            expires_ms: None,
         };
         Lease {
             receipt,
