@@ -44,7 +44,7 @@ pub(crate) async fn compare() {
     }
 }
 
-fn payload(n: usize) -> String {
+pub(crate) fn payload(n: usize) -> String {
     format!(r#"{{"number":{n},"data":"{}"}}"#, "x".repeat(200 - 24 - n.to_string().len()))
 }
 
@@ -99,7 +99,7 @@ async fn rowmill(store: &Store, batch: usize) -> f64 {
     let topic = store.control.ensure_topic(&name.parse().unwrap()).await.unwrap();
     let new = NewQueue { topic: Some(topic), ..NewQueue::new(queue.clone()) };
     store.control.ensure_queue(&new).await.unwrap();
-    publish(store, &broker, topic).await;
+    publish(store, &broker, topic, MESSAGES).await;
     let acked = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
     let consumers = (0..CONSUMERS).map(|_| {
@@ -130,7 +130,13 @@ async fn rowmill(store: &Store, batch: usize) -> f64 {
     rate
 }
 
-async fn publish(store: &Store, broker: &SqlBroker, topic: rowmill::store::log::TopicId) {
+/// Publishes so many messages (a multiple of 500) as the rows of one upload.
+pub(crate) async fn publish(
+    store: &Store,
+    broker: &SqlBroker,
+    topic: rowmill::store::log::TopicId,
+    messages: usize,
+) {
     let upload = NewUpload {
         public_id: uuid::Uuid::new_v4(),
         run_key: None,
@@ -153,7 +159,7 @@ async fn publish(store: &Store, broker: &SqlBroker, topic: rowmill::store::log::
         filename: upload.filename.clone(),
         held: true,
     };
-    for (turn, first) in (0..MESSAGES).step_by(500).enumerate() {
+    for (turn, first) in (0..messages).step_by(500).enumerate() {
         let row = |n: usize| RowNumber(u32::try_from(n + 1).unwrap());
         let batch = RowBatch {
             ticket: broker.reserve(500).await.unwrap(),

@@ -15,7 +15,9 @@ mod ingest;
 mod latency;
 mod log;
 mod server;
+mod snapshot;
 mod upload;
+mod waiting;
 
 use rowmill::store::{Store, StoreOptions};
 use sqlx::postgres::PgPoolOptions;
@@ -34,15 +36,19 @@ fn main() {
             ingest::compare().await;
             upload::compare().await;
             latency::measure().await;
+            waiting::compare().await;
+            snapshot::compare().await;
         }),
         ["log"] => runtime.block_on(log::compare()),
         ["ingest"] => runtime.block_on(ingest::compare()),
         ["upload"] => runtime.block_on(upload::compare()),
         ["latency"] => runtime.block_on(latency::measure()),
+        ["waiting"] => runtime.block_on(waiting::compare()),
+        ["snapshot"] => runtime.block_on(snapshot::compare()),
         // What `ingest` starts in processes of their own, to measure their memory.
         ["calamine-alone", file] => ingest::calamine_alone(file),
         ["publish", file, url] => runtime.block_on(ingest::publish(file, url)),
-        _ => panic!("say log, ingest, upload, latency, or nothing for all"),
+        _ => panic!("say log, ingest, upload, latency, waiting, snapshot, or nothing for all"),
     }
 }
 
