@@ -60,8 +60,7 @@ macro_rules! both {
 #[allow(clippy::missing_errors_doc)] // said once, above
 impl Log {
     pub(super) fn postgres(pool: sqlx::PgPool, clock: Clock) -> Self {
-        let sql = Arc::new(PostgresStatements::default());
-        Self(Dialect::Postgres(postgres::PostgresLog { pool, clock, sql }))
+        Self(Dialect::Postgres(postgres::PostgresLog::new(pool, clock)))
     }
 
     pub(super) fn sqlite(

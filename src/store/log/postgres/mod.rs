@@ -1,6 +1,7 @@
 //! The log on PostgreSQL: each operation is one statement, or one transaction of a few.
 
 mod end;
+mod floor;
 mod outcomes;
 mod page;
 mod publish;
@@ -28,9 +29,15 @@ pub(super) struct PostgresLog {
     pub(super) pool: PgPool,
     pub(super) clock: Clock,
     pub(super) sql: Arc<sql::Statements>,
+    floors: floor::Floors,
 }
 
 impl PostgresLog {
+    pub(super) fn new(pool: PgPool, clock: Clock) -> Self {
+        let sql = Arc::new(sql::Statements::default());
+        Self { pool, clock, sql, floors: floor::Floors::default() }
+    }
+
     pub(super) async fn reserve_block(&self) -> Result<i64, LogError> {
         let sql = "select nextval('message_block')";
         Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)

@@ -19,6 +19,7 @@ const COPY_FROM: usize = 64;
 
 impl PostgresLog {
     pub(in crate::store::log) async fn publish(&self, batch: &NewBatch) -> Result<(), LogError> {
+        let turns = self.turns(batch).await?;
         let mut tx = self.pool.begin().await?;
         sqlx::query(self.sql.share_routes.clone()).bind(batch.topic.0).execute(&mut *tx).await?;
         if let Some(once) = &batch.once {
@@ -31,7 +32,7 @@ impl PostgresLog {
             copy.send(copy_rows(batch)?).await?;
             copy.finish().await.map_err(already_there)?;
         }
-        if !self.commit_batch(&mut tx, batch).await? {
+        if !self.commit_batch(&mut tx, batch, turns).await? {
             let routed: bool = sqlx::query_scalar(self.sql.why_refused.clone())
                 .bind(batch.topic.0)
                 .bind(batch.routes_version)
@@ -41,6 +42,23 @@ impl PostgresLog {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// The turn of each of the batch's segments. One that is held takes its upload's; any other
+    /// comes after what its queue serves first, by a floor that may be a moment old: the turn makes
+    /// for fairness, nothing else hangs on it.
+    async fn turns(&self, batch: &NewBatch) -> Result<Vec<i32>, LogError> {
+        let mut turns = Vec::with_capacity(batch.segments.len());
+        for segment in &batch.segments {
+            turns.push(match &batch.rows {
+                Some(rows) if rows.held => rows.turn,
+                _ => match self.floor(segment.queue).await?.segment {
+                    Some((turn, _)) => turn.saturating_add(1),
+                    None => 0,
+                },
+            });
+        }
+        Ok(turns)
     }
 
     /// Waits for another transaction that uses the same name just now.
@@ -119,6 +137,7 @@ impl PostgresLog {
         &self,
         tx: &mut sqlx::PgTransaction<'_>,
         batch: &NewBatch,
+        turns: Vec<i32>,
     ) -> Result<bool, LogError> {
         let n = i32::try_from(batch.messages.len()).unwrap_or(i32::MAX);
         let rows = batch.rows.as_ref();
@@ -150,7 +169,6 @@ impl PostgresLog {
             .bind(rows.map_or(0, |rows| rows.first_row.0.cast_signed()))
             .bind(rows.map_or(0, |rows| rows.last_row.0.cast_signed()))
             .bind(batch.unrouted.cast_signed())
-            .bind(rows.map_or(0, |rows| rows.turn))
             .bind(rows.is_some_and(|rows| rows.held))
             .bind(segments.iter().map(|segment| segment.queue.0).collect::<Vec<_>>())
             .bind(sizes)
@@ -159,6 +177,7 @@ impl PostgresLog {
             .bind(segments.iter().map(|segment| segment.retention.map(millis)).collect::<Vec<_>>())
             .bind(findings.iter().map(|(row, _)| row.0.cast_signed()).collect::<Vec<_>>())
             .bind(findings.iter().map(|(_, content)| content.as_str()).collect::<Vec<_>>())
+            .bind(turns)
             .fetch_one(&mut **tx)
             .await
             .map_err(already_there)?;

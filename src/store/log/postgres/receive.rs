@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresLog;
+use super::floor::Floor;
 use crate::domain::RowNumber;
 use crate::store::clock::duration;
 use crate::store::log::gather::in_order;
@@ -19,17 +20,42 @@ impl PostgresLog {
         max: i32,
         consumers: i32,
     ) -> Result<Received, LogError> {
+        let floor = self.floor(queue).await?;
+        let mut rows = self.lease_from(floor, queue, max, consumers).await?;
+        if rows.is_empty() && floor.segment.is_some() {
+            let floor = self.look_for_floor(queue).await?;
+            rows = self.lease_from(floor, queue, max, consumers).await?;
+        }
+        if rows.is_empty() {
+            let emptiness = self.next_due(queue).await?;
+            if emptiness == Emptiness::Contended {
+                // Or it lies below the floor.
+                self.look_for_floor(queue).await?;
+            }
+            return Ok(Received::Empty(emptiness));
+        }
+        rows.iter().map(lease).collect::<Result<_, _>>().map(Received::Leases)
+    }
+
+    async fn lease_from(
+        &self,
+        floor: Floor,
+        queue: QueueId,
+        max: i32,
+        consumers: i32,
+    ) -> Result<Vec<PgRow>, LogError> {
+        let (turn, first_id) = floor.segment.unwrap_or((i32::MIN, i64::MIN));
         let rows = sqlx::query(self.sql.receive.clone())
             .bind(queue.0)
             .bind(max)
             .bind(self.clock.offset_ms())
             .bind(consumers)
+            .bind(turn)
+            .bind(first_id)
+            .bind(floor.due)
             .fetch_all(&self.pool)
             .await?;
-        if rows.is_empty() {
-            return Ok(Received::Empty(self.next_due(queue).await?));
-        }
-        rows.iter().map(lease).collect::<Result<_, _>>().map(Received::Leases)
+        Ok(rows)
     }
 
     async fn next_due(&self, queue: QueueId) -> Result<Emptiness, LogError> {

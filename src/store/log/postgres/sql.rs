@@ -20,6 +20,8 @@ pub struct Statements {
     pub commit_batch: SqlStr,
     /// Which of the two conditions refused a batch.
     pub why_refused: SqlStr,
+    /// The first living entries of a queue.
+    pub floor: SqlStr,
     /// Slices of a queue, leased.
     pub receive: SqlStr,
     /// When the next thing that waits comes due.
@@ -59,6 +61,7 @@ impl Default for Statements {
             copy_messages: s(COPY_MESSAGES),
             commit_batch: s(COMMIT_BATCH),
             why_refused: s(WHY_REFUSED),
+            floor: s(FLOOR),
             receive: s(RECEIVE),
             next_due: s(NEXT_DUE),
             settle_whole: s(SETTLE_WHOLE),
@@ -100,16 +103,13 @@ allowed as materialized (
   where exists (select 1 from topic where id=$2 and version=$3)
     and ($4::int8 is null or exists (select 1 from fence))),
 b as (insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,created_at)
-  select $6,$7,$2,$4,$8,$9,$10,$11,(select coalesce(sum(size),0) from unnest($15::int[]) size),now from allowed),
+  select $6,$7,$2,$4,$8,$9,$10,$11,(select coalesce(sum(size),0) from unnest($14::int[]) size),now from allowed),
 s as (insert into segment(queue_id,first_id,size,taken,upload_id,turn,held,available_at,expires_at,created_at)
   select x.queue,$6,x.size,x.taken::smallint[],$4,
-    case when $4::int8 is null or not $13::bool
-      then coalesce((select turn+1 from segment g where g.queue_id=x.queue and not held order by turn limit 1),0)
-      else $12 end,
-    $13,now+x.delay,now+x.retention,now
-  from allowed cross join unnest($14::int[],$15::int[],$16::text[],$17::int8[],$18::int8[]) x(queue,size,taken,delay,retention)),
+    x.turn,$12,now+x.delay,now+x.retention,now
+  from allowed cross join unnest($13::int[],$14::int[],$15::text[],$16::int8[],$17::int8[],$20::int[]) x(queue,size,taken,delay,retention,turn)),
 f as (insert into finding(upload_id,sheet,\"row\",ordinal,first_id,content)
-  select $4,$8,x.at,x.ordinal,$6,x.content from allowed cross join unnest($19::int[],$20::text[]) with ordinality x(at,content,ordinal)
+  select $4,$8,x.at,x.ordinal,$6,x.content from allowed cross join unnest($18::int[],$19::text[]) with ordinality x(at,content,ordinal)
   on conflict do nothing)
 select count(*) from allowed";
 
@@ -124,6 +124,14 @@ macro_rules! gather {
     };
 }
 
+/// Without a look at what is due: delayed and expired entries are living ones.
+const FLOOR: &str = "
+select s.turn, s.first_id, coalesce(
+  (select available_at from redelivery where queue_id=$1 order by available_at limit 1),
+  (extract(epoch from clock_timestamp())*1000)::int8+$2::int8)
+from (select) one left join lateral (
+  select turn, first_id from segment where queue_id=$1 and not held order by turn, first_id limit 1) s on true";
+
 /// Serves `$4` consumers at once, up to `$2` messages each: a statement costs much the same for one
 /// as for eight. Due redeliveries first (at most half while fresh messages wait; the odd one by a
 /// coin, so that a consumer of single messages sees both), leased by block, last attempts alone.
@@ -136,12 +144,12 @@ with clock as materialized (select (extract(epoch from clock_timestamp())*1000):
 q as materialized (select deadline_ms, max_deliveries from queue where id=$1),
 h as materialized (
   select size-next as remaining from segment
-  where queue_id=$1 and not held and available_at<=(select now from clock)
+  where queue_id=$1 and not held and (turn,first_id)>=($5::int,$6::int8) and available_at<=(select now from clock)
     and (expires_at is null or expires_at>(select now from clock))
   order by turn, first_id limit 4),
 r as materialized (
   select message_id, upload_id, attempts, last_error from redelivery
-  where queue_id=$1 and available_at<=(select now from clock) order by available_at
+  where queue_id=$1 and available_at>=$7::int8 and available_at<=(select now from clock) order by available_at
   limit (select case when exists (select 1 from h) then ($2::int*$4::int+(random()<0.5)::int)/2 else $2::int*$4::int end)
   for update skip locked),
 rd as (delete from redelivery d where d.queue_id=$1 and d.message_id=any(array(select message_id from r))),
@@ -154,7 +162,7 @@ rl as (insert into lease(id,queue_id,upload_id,first_id,n,ids,attempts,unsettled
   select id, $1, upload_id, first_id, n, ids, attempts, n, (select now from clock)+(select deadline_ms from q) from nr),
 s as materialized (
   select first_id, size, next, taken, upload_id, turn from segment
-  where queue_id=$1 and not held and available_at<=(select now from clock)
+  where queue_id=$1 and not held and (turn,first_id)>=($5::int,$6::int8) and available_at<=(select now from clock)
     and (expires_at is null or expires_at>(select now from clock))
   order by turn, first_id
   limit (select case when (select count(*) from r)>=$2::int*$4::int then 0
