@@ -137,6 +137,8 @@ from (select) one left join lateral (
 /// coin, so that a consumer of single messages sees both), leased by block, last attempts alone.
 /// Then segments in turn, as many as the size of the first four suggests. What is taken is counted
 /// through, redeliveries first, and consumer `k` gets the `k`-th `$2` of it: leases are cut there.
+/// Redeliveries are deleted by a join: by `any` of an array, whose length the planner cannot know, it
+/// would go through all of the queue's.
 /// A row a lease; its messages come in any order, and the array of positions says which is which.
 const RECEIVE: &str = concat!(
     "
@@ -152,7 +154,7 @@ r as materialized (
   where queue_id=$1 and available_at>=$7::int8 and available_at<=(select now from clock) order by available_at
   limit (select case when exists (select 1 from h) then ($2::int*$4::int+(random()<0.5)::int)/2 else $2::int*$4::int end)
   for update skip locked),
-rd as (delete from redelivery d where d.queue_id=$1 and d.message_id=any(array(select message_id from r))),
+rd as (delete from redelivery d using r where d.queue_id=$1 and d.message_id=r.message_id),
 nr as materialized (
   select gen_random_uuid() as id, consumer, upload_id, min(message_id) as first_id, count(*)::int as n,
     array_agg(message_id order by message_id) as ids, array_agg((attempts+1)::smallint order by message_id) as attempts
