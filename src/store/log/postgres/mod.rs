@@ -1,10 +1,13 @@
 //! The log on PostgreSQL: each operation is one statement, or one transaction of a few.
 
 mod end;
+mod look;
 mod outcomes;
 mod page;
 mod publish;
 mod receive;
+mod redrive;
+mod remove;
 mod rows;
 mod settle;
 pub(super) mod sql;
@@ -39,10 +42,12 @@ impl PostgresLog {
     pub(super) async fn extend(
         &self,
         receipts: &[Uuid],
+        lasting_ms: Option<i64>,
     ) -> Result<Vec<(Uuid, Duration)>, LogError> {
         let rows: Vec<(Uuid, i64)> = sqlx::query_as(self.sql.extend.clone())
             .bind(self.clock.offset_ms())
             .bind(receipts)
+            .bind(lasting_ms)
             .fetch_all(&self.pool)
             .await?;
         Ok(rows.into_iter().map(|(id, millis)| (id, duration(millis))).collect())
