@@ -10,7 +10,8 @@ use crate::domain::{
     Finding, Lease, Message, MessageId, QueueName, QueueStats, Receipt, RowNumber, Settled,
     Settlement, TopicName,
 };
-use crate::store::log::{Fence, TopicId};
+use crate::store::StoreError;
+use crate::store::log::{Fence, LogError, TopicId};
 
 /// Why a broker could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,22 @@ pub enum BrokerError {
     /// The store behind it failed otherwise.
     #[error("the message store failed: {0}")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<StoreError> for BrokerError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Log(LogError::LeaseLost) => Self::LeaseLost,
+            error if error.is_outage() => Self::Outage(Box::new(error)),
+            error => Self::Store(Box::new(error)),
+        }
+    }
+}
+
+impl From<LogError> for BrokerError {
+    fn from(error: LogError) -> Self {
+        StoreError::from(error).into()
+    }
 }
 
 /// A worker's view of a queue. Implemented by every broker, and by the HTTP client.
@@ -288,7 +305,8 @@ pub trait Broker: Source {
 
     /// Moves what waits in a queue to another, for a new life there: no attempts, the delay and the
     /// retention of its new queue. Answers how many messages went. A message that the other queue
-    /// has or had already stays where it is, unless it died there.
+    /// has or had already stays where it is, unless it died there; and so does one that would
+    /// meet itself there, or in a dead queue, by dying.
     ///
     /// # Errors
     /// [`BrokerError::NoQueue`]; [`BrokerError::Store`]; what was moved before stays so.

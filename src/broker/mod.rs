@@ -11,6 +11,8 @@ mod contract;
 pub mod fanout;
 mod join;
 mod joined;
+pub mod keeper;
+mod lookups;
 mod names;
 mod publishes;
 mod routing;

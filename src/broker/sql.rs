@@ -52,6 +52,10 @@ pub struct SqlBrokerLimits {
     pub gather_words: Duration,
     /// How long the names of publishes are kept, within which one repeated is made once.
     pub names_kept: Duration,
+    /// Messages that one step of a redrive moves.
+    pub redrive_step: u32,
+    /// How long messages that are no rows of uploads are kept after they ended, with their outcomes.
+    pub ended_kept: Duration,
 }
 
 impl Default for SqlBrokerLimits {
@@ -64,6 +68,8 @@ impl Default for SqlBrokerLimits {
             publishes: JoinLimits { calls: 1_000, ..JoinLimits::default() },
             gather_words: Duration::from_millis(5),
             names_kept: Duration::from_secs(24 * 3600),
+            redrive_step: 1_000,
+            ended_kept: Duration::from_secs(14 * 24 * 3600),
         }
     }
 }
@@ -91,10 +97,22 @@ struct Inner {
 
 /// What a delivery says of its upload; it never changes once the header was read.
 #[derive(Debug)]
-struct UploadOrigin {
+pub(super) struct UploadOrigin {
     upload_id: Uuid,
     filename: Arc<str>,
     sheets: Vec<Option<Arc<str>>>,
+}
+
+impl UploadOrigin {
+    /// Where a row of it came from.
+    pub(super) fn origin(&self, (sheet, row): (u16, RowNumber)) -> Origin {
+        Origin {
+            upload_id: self.upload_id,
+            filename: Arc::clone(&self.filename),
+            sheet: self.sheets.get(usize::from(sheet)).cloned().flatten(),
+            row,
+        }
+    }
 }
 
 fn shared(error: SharedError) -> BrokerError {
@@ -110,18 +128,10 @@ fn died() -> BrokerError {
     BrokerError::Store("the step that joined this call died".into())
 }
 
-fn store(error: impl Into<StoreError>) -> BrokerError {
-    match error.into() {
-        StoreError::Log(LogError::LeaseLost) => BrokerError::LeaseLost,
-        error if error.is_outage() => BrokerError::Outage(Box::new(error)),
-        error => BrokerError::Store(Box::new(error)),
-    }
-}
-
 fn not_found(error: NotFound) -> BrokerError {
     match error {
         NotFound::Name(error) => error,
-        NotFound::Store(error) => store(error),
+        NotFound::Store(error) => error.into(),
     }
 }
 
@@ -153,29 +163,52 @@ impl SqlBroker {
         })))
     }
 
-    /// Sweeps leases whose deadline passed and segments that waited too long, `most` at a time,
-    /// until none is left; wakes consumers if anything comes again.
+    /// Ends leases whose deadline passed and messages that waited too long, `most` at a time, until
+    /// none is left; wakes consumers if anything comes again. Answers one [`Settled`] a lease.
     ///
     /// # Errors
     /// [`BrokerError::Store`]; what was swept before stays so.
     pub async fn sweep(&self, most: u32) -> Result<Vec<Settled>, BrokerError> {
-        let log = &self.0.store.log;
+        let swept = self.sweep_leases(most).await?;
+        self.expire(most).await?;
+        Ok(swept)
+    }
+
+    pub(super) async fn sweep_leases(&self, most: u32) -> Result<Vec<Settled>, BrokerError> {
         let mut all = vec![];
         loop {
-            let swept = log.sweep(most).await.map_err(store)?;
+            let swept = self.0.store.log.sweep(most).await?;
             let full = swept.len() >= usize::try_from(most).unwrap_or(usize::MAX);
             all.extend(swept);
             if !full {
                 break;
             }
         }
-        while log.expire(most).await.map_err(store)? > 0 {}
-        log.forget_publications(self.0.limits.names_kept).await.map_err(store)?;
         self.wake_for(&all);
         Ok(all)
     }
 
-    fn wake_for(&self, settled: &[Settled]) {
+    /// Answers how many messages expired.
+    pub(super) async fn expire(&self, most: u32) -> Result<u64, BrokerError> {
+        let mut all = 0;
+        loop {
+            match self.0.store.log.expire(most).await? {
+                0 => return Ok(all),
+                expired => all += expired,
+            }
+        }
+    }
+
+    /// The database.
+    pub(super) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(super) fn limits(&self) -> &SqlBrokerLimits {
+        &self.0.limits
+    }
+
+    pub(super) fn wake_for(&self, settled: &[Settled]) {
         if settled.iter().any(|settled| settled.again + settled.dead > 0) {
             self.wake();
         }
@@ -197,7 +230,7 @@ impl SqlBroker {
         self.0.bell.ring();
     }
 
-    async fn queue(&self, name: &QueueName) -> Result<Queue, BrokerError> {
+    pub(super) async fn queue(&self, name: &QueueName) -> Result<Queue, BrokerError> {
         self.0.names.queue(name).await.map_err(not_found)
     }
 
@@ -210,14 +243,14 @@ impl SqlBroker {
         self.0.names.forget();
     }
 
-    async fn upload(&self, id: UploadId) -> Result<Arc<UploadOrigin>, BrokerError> {
+    pub(super) async fn upload(&self, id: UploadId) -> Result<Arc<UploadOrigin>, BrokerError> {
         let known = read(&self.0.uploads).get(&id).cloned();
         if let Some(upload) = known {
             return Ok(upload);
         }
-        let upload = self.0.store.control.upload(id).await.map_err(store)?;
+        let upload = self.0.store.control.upload(id).await?;
         let sheets = crate::store::control::sheet_names(&upload.sheets)
-            .map_err(|error| store(StoreError::Damaged(error.to_string())))?;
+            .map_err(|error| StoreError::Damaged(error.to_string()))?;
         let source = Arc::new(UploadOrigin {
             upload_id: upload.public_id,
             filename: upload.filename.into(),
@@ -229,7 +262,7 @@ impl SqlBroker {
 
     /// Whether what is being asked was done before, by a call whose answer was lost.
     async fn ended_by_us(&self, fence: Fence, states: &[UploadState]) -> Result<bool, BrokerError> {
-        let upload = self.0.store.control.upload(fence.upload).await.map_err(store)?;
+        let upload = self.0.store.control.upload(fence.upload).await?;
         Ok(upload.epoch == fence.epoch && states.contains(&upload.state))
     }
 
@@ -242,18 +275,13 @@ impl SqlBroker {
         let deliveries = lease.messages.into_iter().map(|message| Delivery {
             receipt,
             position: message.position,
-            id: self.0.key.id(queue.id.0.cast_unsigned(), message.id.cast_unsigned()),
+            id: self.id_of(queue.id, message.id),
             attempt: message.attempt,
-            origin: upload.as_ref().zip(message.place).map(|(upload, (sheet, row))| Origin {
-                upload_id: upload.upload_id,
-                filename: Arc::clone(&upload.filename),
-                sheet: upload.sheets.get(usize::from(sheet)).cloned().flatten(),
-                row,
-            }),
+            origin: upload.as_ref().zip(message.place).map(|(upload, at)| upload.origin(at)),
             data: message.data,
             attributes: message.attributes,
-            created_ms: 0,
-            expires_ms: None,
+            created_ms: message.created_ms,
+            expires_ms: message.expires_ms,
         });
         Ok(Lease { receipt, deadline: lease.deadline, deliveries: deliveries.collect() })
     }
@@ -266,12 +294,14 @@ impl Source for SqlBroker {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<Lease>, BrokerError> {
-        let queue = self.queue(queue).await?;
+        let name = queue;
         let until = Instant::now() + wait;
         // Subscribed before the look, so that what changes after it is not missed.
         let mut changed = self.0.bell.subscribe();
         loop {
             changed.mark_unchanged();
+            // Each time anew: it may have been deleted while this one slept.
+            let queue = self.queue(name).await?;
             let share = self.0.receives.ask((queue.id, max)).await.ok_or_else(died)?;
             let due = match share.map_err(shared)? {
                 Share::Leases(leases) => {
@@ -313,16 +343,13 @@ impl Source for SqlBroker {
     }
 
     async fn extend(&self, receipts: Vec<Receipt>) -> Result<Vec<Option<Duration>>, BrokerError> {
-        let asked: Vec<Uuid> = receipts.iter().map(|receipt| receipt.0).collect();
-        let extended: HashMap<Uuid, Duration> =
-            self.0.store.log.extend(&asked).await.map_err(store)?.into_iter().collect();
-        Ok(asked.iter().map(|receipt| extended.get(receipt).copied()).collect())
+        self.extend_leases(receipts, None).await
     }
 }
 
 impl Broker for SqlBroker {
     async fn reserve(&self, most: usize) -> Result<Ticket, BrokerError> {
-        self.0.routing.reserve(most).await.map_err(store)
+        Ok(self.0.routing.reserve(most).await?)
     }
 
     async fn publish(&self, to: &Publishing, batch: RowBatch) -> Result<Published, BrokerError> {
@@ -337,7 +364,7 @@ impl Broker for SqlBroker {
             _ => None,
         };
         for reroute in 0..=self.0.limits.reroutes {
-            let routes = self.0.routing.routes(to.topic, reroute > 0).await.map_err(store)?;
+            let routes = self.0.routing.routes(to.topic, reroute > 0).await?;
             let routed = route(&routes, new.messages.len(), value_of);
             new.routes_version = routes.version;
             new.unrouted = routed.unrouted;
@@ -362,10 +389,10 @@ impl Broker for SqlBroker {
                     });
                 }
                 Err(LogError::RoutesChanged) => {}
-                Err(error) => return Err(store(error)),
+                Err(error) => return Err(error.into()),
             }
         }
-        Err(store(LogError::RoutesChanged))
+        Err(LogError::RoutesChanged.into())
     }
 
     async fn publish_messages(
@@ -384,7 +411,7 @@ impl Broker for SqlBroker {
             error => BrokerError::Store(Box::new(error)),
         })?;
         let copy = |placed: Placed| {
-            let damaged = |_| store(StoreError::Damaged("a queue without a name".into()));
+            let damaged = |_| StoreError::Damaged("a queue without a name".into());
             Ok(CopyOf {
                 queue: placed.name.parse().map_err(damaged)?,
                 id: self.id_of(placed.queue(), placed.message),
@@ -396,7 +423,7 @@ impl Broker for SqlBroker {
     }
 
     async fn describe(&self, fence: Fence, sheets: &str) -> Result<(), BrokerError> {
-        self.0.store.control.set_sheets(fence, sheets).await.map_err(store)?;
+        self.0.store.control.set_sheets(fence, sheets).await?;
         // What was read of the upload before is out of date now.
         write(&self.0.uploads).remove(&fence.upload);
         Ok(())
@@ -408,14 +435,14 @@ impl Broker for SqlBroker {
                 if self
                     .ended_by_us(fence, &[UploadState::Published, UploadState::Ended])
                     .await? => {}
-            released => released.map_err(store)?,
+            released => released?,
         }
         self.wake();
         Ok(())
     }
 
     async fn discard(&self, fence: Fence, problem: &str) -> Result<(), BrokerError> {
-        let upload = self.0.store.control.upload(fence.upload).await.map_err(store)?;
+        let upload = self.0.store.control.upload(fence.upload).await?;
         let log = &self.0.store.log;
         let taken_back = if upload.stream {
             log.fail_streaming(fence, problem).await
@@ -426,40 +453,46 @@ impl Broker for SqlBroker {
             Err(LogError::LeaseLost) if self.ended_by_us(fence, &[UploadState::Failed]).await? => {
                 Ok(())
             }
-            taken_back => taken_back.map_err(store),
+            taken_back => Ok(taken_back?),
         }
     }
 
     async fn extend_for(
         &self,
-        _receipts: Vec<Receipt>,
-        _lasting: Duration,
+        receipts: Vec<Receipt>,
+        lasting: Duration,
     ) -> Result<Vec<Option<Duration>>, BrokerError> {
-        Err(BrokerError::Store("not yet".into()))
+        self.extend_leases(receipts, Some(lasting)).await
     }
 
-    async fn holder(&self, _id: MessageId) -> Result<Option<(Receipt, u16)>, BrokerError> {
-        Err(BrokerError::Store("not yet".into()))
+    async fn holder(&self, id: MessageId) -> Result<Option<(Receipt, u16)>, BrokerError> {
+        self.holder_of(id).await
     }
 
-    async fn peek(&self, _queue: &QueueName, _limit: usize) -> Result<Vec<Message>, BrokerError> {
-        Err(BrokerError::Store("not yet".into()))
+    async fn peek(&self, queue: &QueueName, limit: usize) -> Result<Vec<Message>, BrokerError> {
+        self.look_at(queue, limit).await
     }
 
-    async fn message(&self, _id: MessageId) -> Result<Option<Message>, BrokerError> {
-        Err(BrokerError::Store("not yet".into()))
+    async fn message(&self, id: MessageId) -> Result<Option<Message>, BrokerError> {
+        self.look_up(id).await
     }
 
-    async fn stats(&self, _queue: &QueueName) -> Result<QueueStats, BrokerError> {
-        Err(BrokerError::Store("not yet".into()))
+    async fn stats(&self, queue: &QueueName) -> Result<QueueStats, BrokerError> {
+        let queue = self.queue(queue).await?;
+        Ok(self.0.store.log.stats(queue.id, queue.dead_queue).await?)
     }
 
-    async fn purge(&self, _queue: &QueueName) -> Result<u64, BrokerError> {
-        Err(BrokerError::Store("not yet".into()))
+    async fn purge(&self, queue: &QueueName) -> Result<u64, BrokerError> {
+        let queue = self.queue(queue).await?;
+        Ok(self.0.store.log.purge(queue.id).await?)
     }
 
-    async fn redrive(&self, _from: &QueueName, _to: &QueueName) -> Result<u64, BrokerError> {
-        Err(BrokerError::Store("not yet".into()))
+    async fn redrive(&self, from: &QueueName, to: &QueueName) -> Result<u64, BrokerError> {
+        let (from, to) = (self.queue(from).await?, self.queue(to).await?);
+        let moved = self.0.store.log.redrive(from.id, to.id, self.0.limits.redrive_step).await;
+        // What went before a failure is there, and may be received.
+        self.wake();
+        Ok(moved?)
     }
 }
 

@@ -6,6 +6,7 @@ mod digest;
 mod handler;
 mod health;
 mod ingest;
+mod maintain;
 mod migrate;
 mod produce;
 mod read;
@@ -38,6 +39,7 @@ enum Command {
     Ingest(ingest::Args),
     Produce(produce::Args),
     Migrate(migrate::Args),
+    Maintain(maintain::Args),
     Sample(sample::Args),
     Bench(bench::Args),
     Health(health::Args),
@@ -57,6 +59,7 @@ impl Cli {
             Command::Ingest(args) => block_on(args.run()),
             Command::Produce(args) => block_on(args.run()),
             Command::Migrate(args) => block_on(args.run()),
+            Command::Maintain(args) => block_on(args.run()),
             Command::Sample(args) => args.run(),
             Command::Bench(args) => block_on(args.run()),
             Command::Health(args) => block_on(args.run()),

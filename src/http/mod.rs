@@ -7,7 +7,6 @@ mod delivery;
 pub mod error;
 mod extract;
 mod health;
-mod keeper;
 pub mod openapi;
 mod queues;
 mod results;

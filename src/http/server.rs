@@ -12,7 +12,8 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{App, HttpLimits, Parts, keeper};
+use super::{App, HttpLimits, Parts};
+use crate::broker::keeper::Keeper;
 use crate::broker::{Broker, SqlBroker, SqlBrokerLimits};
 use crate::domain::name::BadName;
 use crate::domain::{QueueName, TopicName};
@@ -139,7 +140,7 @@ impl<B: Broker + Clone> Server<B> {
     /// the runtime ends.
     pub async fn run(self) -> ServerEnd {
         let Self { app, sql, listener, grace, stop, .. } = self;
-        let _keeper = AbortOnDropHandle::new(tokio::spawn(keeper::keep(sql, app.store.clone())));
+        let _keeper = AbortOnDropHandle::new(tokio::spawn(Keeper::new(sql).run()));
         let listener = listener.tap_io(|socket| {
             if let Err(error) = socket.set_nodelay(true) {
                 tracing::debug!(%error, "a connection stays without TCP_NODELAY");

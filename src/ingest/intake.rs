@@ -328,10 +328,7 @@ impl<B: Broker + Clone> Intake<B> {
         let keep = keep(inner.store.clone(), upload.fence(), inner.settings.lease, stop.clone());
         let _keeper = AbortOnDropHandle::new(tokio::spawn(keep));
         let covered = inner.store.log.covered(upload.id).await;
-        let covered = Coverage::new(covered.map_err(|error| match error {
-            error if error.is_outage() => BrokerError::Outage(Box::new(error)),
-            error => BrokerError::Store(Box::new(error)),
-        })?);
+        let covered = Coverage::new(covered.map_err(BrokerError::from)?);
         progress.published.store(covered.messages(), Ordering::Relaxed);
         progress.unrouted.store(covered.unrouted(), Ordering::Relaxed);
         let job = Job {

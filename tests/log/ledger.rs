@@ -196,7 +196,7 @@ impl Ledger {
                         by_deadline
                             || book.died.get(key).is_some_and(|deaths| deaths.contains(&death))
                     }
-                    EXPIRED => terms.expires && !book.handed.contains_key(key),
+                    EXPIRED => terms.expires,
                     CANCELLED => terms.purged,
                     _ => false,
                 };

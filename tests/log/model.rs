@@ -20,9 +20,9 @@ pub(crate) const TICK: i64 = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Spot {
     Fresh { held: bool, created: i64, available: i64, expires: Option<i64> },
-    Hands { receipt: Uuid, position: u16, attempt: u16 },
-    Waiting { attempts: u16, available: i64, error: Option<String> },
-    Ended { kind: i16, attempts: u16, item: Option<String> },
+    Hands { receipt: Uuid, position: u16, attempt: u16, expires: Option<i64> },
+    Waiting { attempts: u16, available: i64, expires: Option<i64>, error: Option<String> },
+    Ended { kind: i16, attempts: u16, item: Option<String>, at: i64 },
 }
 
 pub(crate) const DONE: i16 = 1;
@@ -37,6 +37,11 @@ pub(crate) struct Queue {
     pub(crate) max_deliveries: u16,
     pub(crate) delay: i64,
     pub(crate) retention: Option<i64>,
+    /// Whether ends of messages that are no rows of uploads are recorded.
+    pub(crate) recorded: bool,
+    /// Whether uploads are counted in it: not if it keeps what died elsewhere.
+    pub(crate) counted: bool,
+    pub(crate) deleted: bool,
     pub(crate) messages: BTreeMap<i64, Spot>,
 }
 
@@ -50,6 +55,7 @@ pub(crate) struct Content {
     pub(crate) place: Option<(u16, u32)>,
     pub(crate) data: String,
     pub(crate) attributes: Option<String>,
+    pub(crate) created: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -60,9 +66,20 @@ pub(crate) struct Lease {
     pub(crate) expires: i64,
 }
 
+/// A delivery in somebody's hands.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    queue: i32,
+    id: i64,
+    attempt: u16,
+    expires: Option<i64>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) now: i64,
+    /// The real time at the model's zero.
+    pub(crate) began: i64,
     pub(crate) queues: BTreeMap<i32, Queue>,
     pub(crate) contents: BTreeMap<i64, Content>,
     /// Those that can still settle anything.
@@ -74,11 +91,45 @@ pub(crate) struct Model {
 impl Spot {
     fn fresh_now(&self, now: i64) -> bool {
         matches!(self, Self::Fresh { held: false, available, expires, .. }
-            if *available <= now && expires.is_none_or(|at| at > now))
+            if *available <= now && lasts(*expires, now))
+    }
+
+    /// Whether it waits, whenever it comes due, and will not expire before anybody sees it.
+    pub(crate) fn waits(&self, now: i64) -> bool {
+        match self {
+            Self::Fresh { held: false, expires, .. } | Self::Waiting { expires, .. } => {
+                lasts(*expires, now)
+            }
+            _ => false,
+        }
+    }
+
+    /// When it can be delivered next.
+    pub(crate) fn available(&self) -> Option<i64> {
+        match self {
+            Self::Fresh { available, .. } | Self::Waiting { available, .. } => Some(*available),
+            _ => None,
+        }
     }
 }
 
+/// Whether a message that expires then does so later than now.
+fn lasts(expires: Option<i64>, now: i64) -> bool {
+    expires.is_none_or(|at| at > now)
+}
+
 impl Model {
+    /// Whether a real time is the model's, and what the case took so far.
+    pub(crate) fn is_at(&self, real: i64, model: i64) -> bool {
+        (0..TICK / 2).contains(&(real - self.began - model))
+    }
+
+    /// The same of times that may be none.
+    pub(crate) fn is_at_all(&self, real: Option<i64>, model: Option<i64>) -> bool {
+        real.is_some() == model.is_some()
+            && real.zip(model).is_none_or(|(real, model)| self.is_at(real, model))
+    }
+
     /// A message arrives in a queue.
     pub(crate) fn publish(&mut self, queue: i32, id: i64, held: bool) {
         let (now, queue) = (self.now, self.queues.get_mut(&queue).unwrap());
@@ -117,25 +168,15 @@ impl Model {
 
     /// Whether a receive could hand out anything now.
     pub(crate) fn anything_due(&self, queue: i32) -> bool {
-        self.queues[&queue].messages.values().any(|spot| {
-            spot.fresh_now(self.now)
-                || matches!(spot, Spot::Waiting { available, .. } if *available <= self.now)
-        })
+        self.next_due(queue).is_some_and(|due| due <= 0)
     }
 
     /// When the next message comes due, from now.
     pub(crate) fn next_due(&self, queue: i32) -> Option<i64> {
-        let spots = self.queues[&queue].messages.values();
-        let due = spots.filter_map(|spot| match spot {
-            Spot::Fresh { held: false, available, expires, .. }
-                if expires.is_none_or(|at| at > self.now) =>
-            {
-                Some(available - self.now)
-            }
-            Spot::Waiting { available, .. } => Some(available - self.now),
-            _ => None,
-        });
-        due.min()
+        let queue = &self.queues[&queue];
+        let waiting = queue.messages.values().filter(|spot| spot.waits(self.now));
+        let due = waiting.filter_map(|spot| Some(spot.available()? - self.now)).min();
+        due.filter(|_| !queue.deleted)
     }
 
     /// Takes note of what a receive handed out, if it was allowed to.
@@ -175,6 +216,9 @@ impl Model {
         let receipt = lease.receipt;
         check!(!self.leases.contains_key(&receipt), "a receipt was issued twice");
         check_eq!(i64::try_from(lease.deadline.as_millis()).unwrap(), DEADLINE, "deadline");
+        check!(!self.queues[&number].deleted, "queue {number} is deleted, and hands out");
+        let began = self.began;
+        let near = |real: i64, model: i64| (0..TICK / 2).contains(&(real - began - model));
         let queue = self.queues.get_mut(&number).unwrap();
         let block = lease.messages[0].id / BLOCK;
         let mut retries = 0;
@@ -192,19 +236,29 @@ impl Model {
             let Some(spot) = queue.messages.get_mut(&id) else {
                 return Err(Violation(format!("message {id} is not of queue {number}")));
             };
-            let before = match &spot {
-                fresh if fresh.fresh_now(self.now) => 0,
-                Spot::Waiting { attempts, available, .. } if *available <= self.now => {
+            let created = message.created_ms;
+            check!(near(created, content.created), "{id} was not published at {created}");
+            let (before, expires) = match &spot {
+                Spot::Fresh { expires, .. } if spot.fresh_now(self.now) => (0, *expires),
+                Spot::Waiting { attempts, available, expires, .. }
+                    if *available <= self.now && lasts(*expires, self.now) =>
+                {
                     retries += 1;
                     let last = attempts + 1 >= queue.max_deliveries;
                     let alone = lease.messages.len() == 1;
                     check!(!last || alone, "the last attempt of {id} has neighbours");
-                    *attempts
+                    (*attempts, *expires)
                 }
                 other => return Err(Violation(format!("{id} was handed out while {other:?}"))),
             };
             check_eq!(message.attempt, before + 1, "attempt of message {id}");
-            *spot = Spot::Hands { receipt, position, attempt: message.attempt };
+            let told = message.expires_ms;
+            check!(
+                told.is_some() == expires.is_some()
+                    && told.zip(expires).is_none_or(|(real, model)| near(real, model)),
+                "{id} expires at {told:?}, should be {expires:?}"
+            );
+            *spot = Spot::Hands { receipt, position, attempt: message.attempt, expires };
         }
         check!(retries == 0 || retries == lease.messages.len(), "fresh and retried in one lease");
         let ids = lease.messages.iter().map(|message| message.id).collect();
@@ -219,9 +273,7 @@ impl Model {
             for settlement in settlements {
                 let position = settlement.position;
                 match self.holds(*receipt, position) {
-                    Some((queue, id, attempt)) => {
-                        self.end(queue, id, attempt, &settlement.verdict, half, &mut settled);
-                    }
+                    Some(held) => self.end(held, &settlement.verdict, half, &mut settled),
                     None => settled.stale.push(position),
                 }
             }
@@ -232,29 +284,23 @@ impl Model {
         all
     }
 
-    /// (queue, message, attempt) of a position, if the receipt still holds it.
-    fn holds(&self, receipt: Uuid, at: u16) -> Option<(i32, i64, u16)> {
+    /// What is at a position, if the receipt still holds it.
+    fn holds(&self, receipt: Uuid, at: u16) -> Option<Held> {
         let lease = self.leases.get(&receipt)?;
         let id = *lease.ids.get(usize::from(at))?;
         match self.queues[&lease.queue].messages.get(&id) {
-            Some(Spot::Hands { receipt: holder, position, attempt })
+            Some(Spot::Hands { receipt: holder, position, attempt, expires })
                 if (*holder, *position) == (receipt, at) =>
             {
-                Some((lease.queue, id, *attempt))
+                let (queue, attempt, expires) = (lease.queue, *attempt, *expires);
+                Some(Held { queue, id, attempt, expires })
             }
             _ => None,
         }
     }
 
-    fn end(
-        &mut self,
-        queue: i32,
-        id: i64,
-        attempt: u16,
-        how: &Verdict,
-        half: bool,
-        sum: &mut Settled,
-    ) {
+    fn end(&mut self, held: Held, how: &Verdict, half: bool, sum: &mut Settled) {
+        let Held { queue, id, attempt, expires } = held;
         let (now, (first, most)) = (self.now, self.backoff);
         let terms = &self.queues[&queue];
         let last = attempt >= terms.max_deliveries;
@@ -262,13 +308,14 @@ impl Model {
         let again = |wait: i64, error: Option<&str>| Spot::Waiting {
             attempts: attempt,
             available: now + wait,
+            expires,
             error: error.map(str::to_owned),
         };
         let spot = match how {
             Verdict::Done { output } => {
                 sum.done += 1;
                 let item = output.as_deref().map(str::to_owned);
-                Spot::Ended { kind: DONE, attempts: attempt, item }
+                Spot::Ended { kind: DONE, attempts: attempt, item, at: now }
             }
             Verdict::Release => again(0, None),
             Verdict::Retry { reason, after } if !last => {
@@ -279,14 +326,28 @@ impl Model {
                 sum.dead += 1;
                 let error = Some(String::from(&**reason));
                 if let Some(dead_queue) = terms.dead_queue {
-                    let spot = Spot::Waiting { attempts: 0, available: now, error: error.clone() };
-                    self.queues.get_mut(&dead_queue).unwrap().messages.insert(id, spot);
+                    let dead_queue = self.queues.get_mut(&dead_queue).unwrap();
+                    let expires = dead_queue.retention.map(|retention| now + retention);
+                    let error = error.clone();
+                    let spot = Spot::Waiting { attempts: 0, available: now, expires, error };
+                    dead_queue.messages.insert(id, spot);
                 }
-                Spot::Ended { kind: DEAD, attempts: attempt, item: error }
+                Spot::Ended { kind: DEAD, attempts: attempt, item: error, at: now }
             }
         };
         sum.again += u32::from(matches!(spot, Spot::Waiting { .. }));
-        self.queues.get_mut(&queue).unwrap().messages.insert(id, spot);
+        self.put(queue, id, spot);
+    }
+
+    /// Where a message is from now on: nowhere, when its end is not recorded.
+    fn put(&mut self, queue: i32, id: i64, spot: Spot) {
+        let row = self.contents[&id].upload.is_some();
+        let queue = self.queues.get_mut(&queue).unwrap();
+        if matches!(spot, Spot::Ended { .. }) && !queue.recorded && !row {
+            queue.messages.remove(&id);
+        } else {
+            queue.messages.insert(id, spot);
+        }
     }
 
     fn forget_empty_leases(&mut self) {
@@ -315,8 +376,8 @@ impl Model {
         let n = self.leases[&receipt].ids.len();
         let mut settled = Settled::default();
         for position in 0..u16::try_from(n).unwrap() {
-            if let Some((queue, id, attempt)) = self.holds(receipt, position) {
-                self.end(queue, id, attempt, &how, false, &mut settled);
+            if let Some(held) = self.holds(receipt, position) {
+                self.end(held, &how, false, &mut settled);
             }
         }
         self.leases.remove(&receipt);
@@ -332,11 +393,13 @@ impl Model {
     /// Ends what waited too long; answers how many messages.
     pub(crate) fn expire(&mut self) -> u64 {
         let now = self.now;
-        self.end_all(
-            |spot| matches!(spot, Spot::Fresh { held: false, expires: Some(at), .. } if *at <= now),
-            EXPIRED,
-            None,
-        )
+        let late = |spot: &Spot| match spot {
+            Spot::Fresh { held: false, expires, .. } | Spot::Waiting { expires, .. } => {
+                !lasts(*expires, now)
+            }
+            _ => false,
+        };
+        self.end_all(late, EXPIRED, None)
     }
 
     /// Cancels what waits in a queue; answers how many messages.
@@ -346,41 +409,145 @@ impl Model {
     }
 
     fn end_all(&mut self, which: impl Fn(&Spot) -> bool, kind: i16, only: Option<i32>) -> u64 {
-        let mut n = 0;
-        for (_, queue) in self.queues.iter_mut().filter(|(id, _)| only.is_none_or(|q| q == **id)) {
-            for spot in queue.messages.values_mut().filter(|spot| which(spot)) {
-                let attempts =
-                    if let Spot::Waiting { attempts, .. } = spot { *attempts } else { 0 };
-                *spot = Spot::Ended { kind, attempts, item: None };
-                n += 1;
+        let (mut ended, at) = (vec![], self.now);
+        for (number, queue) in &self.queues {
+            if only.is_none_or(|only| only == *number) {
+                let over = queue.messages.iter().filter(|(_, spot)| which(spot));
+                ended.extend(over.map(|(id, spot)| match spot {
+                    Spot::Waiting { attempts, .. } => (*number, *id, *attempts),
+                    _ => (*number, *id, 0),
+                }));
             }
         }
-        n
+        for (queue, id, attempts) in &ended {
+            let spot = Spot::Ended { kind, attempts: *attempts, item: None, at };
+            self.put(*queue, *id, spot);
+        }
+        ended.len() as u64
     }
 
-    /// A message of a dead queue begins a new life where it died.
-    pub(crate) fn redrive(&mut self, dead: i32, queue: i32, id: i64) {
-        let Some(Spot::Waiting { error, .. }) =
-            self.queues.get_mut(&dead).unwrap().messages.remove(&id)
-        else {
-            unreachable!("only what waits in the dead queue is chosen")
-        };
-        let spot = Spot::Waiting { attempts: 0, available: self.now, error };
-        self.queues.get_mut(&queue).unwrap().messages.insert(id, spot);
+    /// The dead queues that lead on from a queue, and the queues whose dead queues lead to it.
+    fn chains(&self, of: i32) -> (Vec<i32>, Vec<i32>) {
+        let (mut below, mut above) = (vec![], vec![]);
+        while let Some(next) = self.queues[below.last().unwrap_or(&of)].dead_queue {
+            below.push(next);
+        }
+        let owner = |of| self.queues.iter().find(|(_, queue)| queue.dead_queue == Some(of));
+        while let Some((next, _)) = owner(*above.last().unwrap_or(&of)) {
+            above.push(*next);
+        }
+        (below, above)
     }
 
-    /// Messages of a queue that wait on their own, with when each is available.
-    pub(crate) fn waiting(&self, queue: i32) -> BTreeMap<i64, i64> {
-        let waiting = self.queues[&queue].messages.iter().filter_map(|(id, spot)| match spot {
-            Spot::Waiting { available, .. } => Some((*id, *available)),
-            _ => None,
-        });
-        waiting.collect()
+    /// What waits begins a new life in another queue; answers how many messages.
+    pub(crate) fn redrive(&mut self, from: i32, to: i32) -> u64 {
+        if from == to || self.queues[&to].deleted {
+            return 0;
+        }
+        let died_in: Vec<i32> = self.chains(from).1.into_iter().chain([to]).collect();
+        let mut watched = self.chains(to).0;
+        watched.retain(|queue| *queue != from);
+        watched.push(to);
+        let mut above = self.chains(to).1;
+        above.retain(|queue| *queue != from);
+        let (delay, retention) = (self.queues[&to].delay, self.queues[&to].retention);
+        let waiting: Vec<i64> = self.queues[&from]
+            .messages
+            .iter()
+            .filter(|(_, spot)| spot.waits(self.now))
+            .map(|(id, _)| *id)
+            .collect();
+        let mut moved = 0;
+        for id in waiting {
+            let in_the_way = |queue: &i32| match self.queues[queue].messages.get(&id) {
+                None => false,
+                Some(Spot::Ended { kind: DEAD, .. }) => !died_in.contains(queue),
+                Some(_) => true,
+            };
+            let may_die_into_it = |queue: &i32| {
+                let spot = self.queues[queue].messages.get(&id);
+                spot.is_some_and(|spot| !matches!(spot, Spot::Ended { .. }))
+            };
+            if watched.iter().any(in_the_way) || above.iter().any(may_die_into_it) {
+                continue;
+            }
+            let left = self.queues.get_mut(&from).unwrap().messages.remove(&id);
+            let error = match left {
+                Some(Spot::Waiting { error, .. }) => error,
+                _ => None,
+            };
+            for queue in &died_in {
+                let messages = &mut self.queues.get_mut(queue).unwrap().messages;
+                if matches!(messages.get(&id), Some(Spot::Ended { kind: DEAD, .. })) {
+                    messages.remove(&id);
+                }
+            }
+            let expires = retention.map(|retention| self.now + retention);
+            let spot = Spot::Waiting { attempts: 0, available: self.now + delay, expires, error };
+            self.put(to, id, spot);
+            moved += 1;
+        }
+        moved
+    }
+
+    /// A queue is deleted: it hands out nothing, and nothing comes to it.
+    pub(crate) fn delete(&mut self, number: i32) {
+        for queue in self.queues.values_mut() {
+            queue.dead_queue = queue.dead_queue.filter(|dead| *dead != number);
+        }
+        let queue = self.queues.get_mut(&number).unwrap();
+        queue.deleted = true;
+        queue.dead_queue = None;
+    }
+
+    /// Whether deleted queues hold nothing any more.
+    pub(crate) fn none_deleted(&self) -> bool {
+        self.queues.values().all(|queue| !queue.deleted || queue.messages.is_empty())
+    }
+
+    /// Something of a deleted queue was removed.
+    pub(crate) fn forget(&mut self, queue: i32, id: i64) {
+        self.queues.get_mut(&queue).unwrap().messages.remove(&id);
+        self.forget_empty_leases();
+    }
+
+    /// Removes messages that are no rows and that ended longer than `age` ago, where all such
+    /// messages of their block are over; answers how many.
+    pub(crate) fn tidy(&mut self, age: i64) -> u64 {
+        let (now, contents) = (self.now, &self.contents);
+        let mut busy = std::collections::BTreeSet::new();
+        for (id, spot) in self.queues.values().flat_map(|queue| &queue.messages) {
+            let over = matches!(spot, Spot::Ended { at, .. } if *at <= now - age);
+            if contents[id].upload.is_none() && !over {
+                busy.insert(id / BLOCK);
+            }
+        }
+        let over: Vec<i64> = contents
+            .iter()
+            .filter(|(id, content)| {
+                content.upload.is_none()
+                    && content.created <= now - age.min(60_000)
+                    && !busy.contains(&(*id / BLOCK))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &over {
+            self.contents.remove(id);
+            self.queues.values_mut().for_each(|queue| drop(queue.messages.remove(id)));
+        }
+        over.len() as u64
+    }
+
+    /// Copies of an upload's rows in the queues that uploads are counted in.
+    pub(crate) fn copies(&self, upload: i64) -> u64 {
+        let counted = self.queues.values().filter(|queue| queue.counted);
+        let ids = counted.flat_map(|queue| queue.messages.keys());
+        ids.filter(|id| self.contents[*id].upload == Some(upload)).count() as u64
     }
 
     /// Who has a message in hands.
     pub(crate) fn holder(&self, queue: i32, id: i64) -> Option<(Uuid, u16)> {
-        match self.queues[&queue].messages.get(&id)? {
+        match self.queues[&queue].messages.get(&id).filter(|_| !self.queues[&queue].deleted)? {
             Spot::Hands { receipt, position, .. } => Some((*receipt, *position)),
             _ => None,
         }

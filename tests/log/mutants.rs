@@ -79,13 +79,13 @@ caught_by_the_model! {
         "array_agg((u.pos-1)::int)" => "array_agg((l.n-u.pos)::int)";
     a_commit_by_an_old_epoch: commit_batch, "and epoch=$5 and state='ingesting'" => "";
     a_commit_by_old_routes: commit_batch, "and version=$3" => "";
-    a_redrive_that_leaves_the_dead_outcome: redrive, "kind=2" => "kind=99";
+    a_redrive_that_leaves_the_dead_outcome: undo_deaths, "kind=2" => "kind=99";
     a_purge_that_forgets_retries: purge,
-        "(select now from clock) from r)" => "(select now from clock) from r where false)";
+        "from r where r.upload_id is not null or" => "from r where false and r.upload_id is not null and";
     a_receive_that_hands_out_held_messages: receive, "not held and " => "";
-    a_receive_before_its_time: receive, "available_at<=(select now from clock) order by" =>
-        "available_at<=(select now from clock)+60000 order by";
-    a_receive_that_counts_no_attempts: receive, "(attempts+1)::smallint order" => "attempts order";
+    a_receive_before_its_time: receive, "available_at<=(select now from clock)\n    and (expires" =>
+        "available_at<=(select now from clock)+60000\n    and (expires";
+    a_receive_that_counts_no_attempts: receive, "least(attempts+1,32767)::smallint order" => "attempts order";
     last_attempts_with_neighbours: receive,
         ", case when attempts+1>=(select max_deliveries from q) then message_id end" => "";
     a_lease_over_two_blocks: receive, "message_id/1000" => "message_id/1000000000";

@@ -67,8 +67,10 @@ pub(crate) enum Operation {
         picks: Vec<(u8, Pattern)>,
         half: bool,
     },
+    /// By the queue's deadline, or for so long.
     Extend {
         picks: Vec<u8>,
+        ticks: Option<u8>,
     },
     Sweep {
         most: u8,
@@ -85,8 +87,29 @@ pub(crate) enum Operation {
         queue: u8,
     },
     Redrive {
-        last: bool,
+        from: u8,
+        to: u8,
+        step: u8,
+    },
+    Delete {
+        queue: u8,
+    },
+    /// Rows of deleted queues.
+    Remove {
+        most: u8,
+    },
+    /// What ended long ago.
+    Tidy {
+        ticks: u8,
+        most: u8,
+    },
+    Peek {
+        queue: u8,
         limit: u8,
+    },
+    Look {
+        queue: u8,
+        pick: u8,
     },
     Reroute,
     Holder {
@@ -122,6 +145,14 @@ fn takes() -> impl Strategy<Value = u16> {
     prop_oneof![2 => Just(u16::MAX), 3 => any::<u16>(), 1 => Just(0)]
 }
 
+/// From a dead queue to where its messages died, half of the time.
+fn redrive() -> impl Strategy<Value = Operation> {
+    let queue = 0..u8::try_from(QUEUES).unwrap();
+    let back = prop_oneof![Just((4_u8, 0_u8)), Just((3, 2))];
+    (prop_oneof![back, (queue.clone(), queue)], 1_u8..12)
+        .prop_map(|((from, to), step)| Operation::Redrive { from, to, step })
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
     let queue = 0..u8::try_from(QUEUES).unwrap();
     let publish = (
@@ -147,14 +178,23 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(queue, max, consumers)| Operation::Receive { queue, max, consumers }),
         10 => (vec((any::<u8>(), pattern()), 1..4), any::<bool>())
             .prop_map(|(picks, half)| Operation::Settle { picks, half }),
-        1 => vec(any::<u8>(), 1..4).prop_map(|picks| Operation::Extend { picks }),
+        1 => (vec(any::<u8>(), 1..4), proptest::option::of(0_u8..6))
+            .prop_map(|(picks, ticks)| Operation::Extend { picks, ticks }),
         3 => (1_u8..12).prop_map(|most| Operation::Sweep { most }),
         1 => Just(Operation::Expire),
         5 => (1_u8..8).prop_map(|ticks| Operation::Advance { ticks }),
         1 => Just(Operation::Crash),
         1 => queue.clone().prop_map(|queue| Operation::Reclaim { queue }),
         1 => queue.clone().prop_map(|queue| Operation::Purge { queue }),
-        2 => (any::<bool>(), 1_u8..12).prop_map(|(last, limit)| Operation::Redrive { last, limit }),
+        2 => redrive(),
+        1 => proptest::option::weighted(0.3, queue.clone()).prop_map(|queue| match queue {
+            Some(queue) => Operation::Delete { queue },
+            None => Operation::Expire,
+        }),
+        1 => (1_u8..12).prop_map(|most| Operation::Remove { most }),
+        1 => (0_u8..9, 1_u8..12).prop_map(|(ticks, most)| Operation::Tidy { ticks, most }),
+        2 => (queue.clone(), 1_u8..30).prop_map(|(queue, limit)| Operation::Peek { queue, limit }),
+        3 => (queue.clone(), any::<u8>()).prop_map(|(queue, pick)| Operation::Look { queue, pick }),
         1 => Just(Operation::Reroute),
         1 => (queue, any::<u8>()).prop_map(|(queue, pick)| Operation::Holder { queue, pick }),
     ]

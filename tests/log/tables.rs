@@ -17,8 +17,8 @@ use crate::violation::{Checked, Violation, check, check_eq};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     Fresh { held: bool, available_at: i64, expires_at: Option<i64> },
-    Hands { receipt: Uuid, position: u16, attempt: u16 },
-    Waiting { attempts: u16, available_at: i64, error: Option<String> },
+    Hands { receipt: Uuid, position: u16, attempt: u16, expires_at: Option<i64> },
+    Waiting { attempts: u16, available_at: i64, expires_at: Option<i64>, error: Option<String> },
     Ended { kind: i16, attempts: Option<u16>, item: Option<String> },
 }
 
@@ -33,9 +33,10 @@ pub(crate) struct Found {
 pub(crate) type Places = HashMap<(i32, i64), Found>;
 
 type SegmentRow = (i32, i64, i32, i32, Option<String>, Option<i64>, bool, i64, Option<i64>);
-type LeaseRow =
-    (String, i32, Option<i64>, i64, i32, Option<String>, Option<String>, Option<String>, i32);
-type RedeliveryRow = (i32, i64, Option<i64>, i16, i64, Option<String>);
+type LeaseRow = ((String, i32, Option<i64>, i64, i32), (Arrays, i32));
+/// Ids, attempts, settled positions, expiries.
+type Arrays = (Option<String>, Option<String>, Option<String>, Option<String>);
+type RedeliveryRow = (i32, i64, Option<i64>, i16, i64, Option<i64>, Option<String>);
 type OutcomeRow = (
     (i32, i64, i64, Option<i64>, i16, i32),
     (Option<String>, Option<String>, Option<String>, Option<String>),
@@ -64,10 +65,11 @@ macro_rules! read_tables {
             array!("taken")
         );
         let leases = format!(
-            "select cast(id as text), queue_id, upload_id, first_id, n, {}, {}, settled, unsettled \
-             from lease",
+            "select cast(id as text), queue_id, upload_id, first_id, n, {}, {}, settled, {}, \
+             unsettled from lease",
             array!("ids"),
-            array!("attempts")
+            array!("attempts"),
+            array!("expiries")
         );
         let outcomes = format!(
             "select queue_id, first_id, last_id, upload_id, kind, n, mask, {}, {}, items \
@@ -76,7 +78,7 @@ macro_rules! read_tables {
             array!("attempts")
         );
         let redeliveries = "select queue_id, message_id, upload_id, attempts, available_at, \
-             last_error from redelivery";
+             expires_at, last_error from redelivery";
         let outcomes = sqlx::query(sqlx::AssertSqlSafe(outcomes)).fetch_all(&mut *tx).await?;
         let outcomes = outcomes.iter().map(|row| {
             use sqlx::Row;
@@ -92,10 +94,23 @@ macro_rules! read_tables {
                 (row.try_get(6)?, row.try_get(7)?, row.try_get(8)?, row.try_get(9)?),
             ))
         });
+        let leases = sqlx::query(sqlx::AssertSqlSafe(leases)).fetch_all(&mut *tx).await?;
+        let leases = leases.iter().map(|row| {
+            use sqlx::Row;
+            let arrays = (row.try_get(5)?, row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
+            let first = (
+                row.try_get(0)?,
+                row.try_get(1)?,
+                row.try_get(2)?,
+                row.try_get(3)?,
+                row.try_get(4)?,
+            );
+            Ok((first, (arrays, row.try_get(9)?)))
+        });
         Tables {
             outcomes: outcomes.collect::<Result<_, sqlx::Error>>()?,
             segments: sqlx::query_as(sqlx::AssertSqlSafe(segments)).fetch_all(&mut *tx).await?,
-            leases: sqlx::query_as(sqlx::AssertSqlSafe(leases)).fetch_all(&mut *tx).await?,
+            leases: leases.collect::<Result<_, sqlx::Error>>()?,
             redeliveries: sqlx::query_as(redeliveries).fetch_all(&mut *tx).await?,
         }
     }};
@@ -130,10 +145,11 @@ impl Tables {
         let mut places = Expansion::default();
         self.segments.iter().try_for_each(|row| places.segment(row))?;
         self.leases.iter().try_for_each(|row| places.lease(row))?;
-        for (queue, id, upload, attempts, available_at, error) in &self.redeliveries {
+        for (queue, id, upload, attempts, available_at, expires_at, error) in &self.redeliveries {
             let attempts = attempts.cast_unsigned();
             let error = error.clone();
-            let place = Place::Waiting { attempts, available_at: *available_at, error };
+            let (available_at, expires_at) = (*available_at, *expires_at);
+            let place = Place::Waiting { attempts, available_at, expires_at, error };
             places.put(*queue, *id, *upload, place)?;
         }
         self.outcomes.iter().try_for_each(|row| places.outcome(row))?;
@@ -173,7 +189,8 @@ impl Expansion {
     }
 
     fn lease(&mut self, row: &LeaseRow) -> Checked {
-        let (receipt, queue, upload, first_id, n, ids, attempts, settled, unsettled) = row;
+        let ((receipt, queue, upload, first_id, n), (arrays, unsettled)) = row;
+        let (ids, attempts, settled, expiries) = arrays;
         let n = usize::try_from(*n).unwrap();
         let ids = ids_of(*first_id, n, ids.as_deref())?;
         check_eq!(ids.len(), n, "ids of lease {row:?}");
@@ -188,12 +205,19 @@ impl Expansion {
         let left = bits.bytes().filter(|bit| *bit == b'0').count();
         check_eq!(usize::try_from(*unsettled).unwrap(), left, "unsettled of lease {row:?}");
         check!(left > 0, "a lease with nothing left: {row:?}");
+        let expiries: Vec<Option<i64>> = match expiries {
+            Some(expiries) => serde_json::from_str(expiries)?,
+            None => vec![None],
+        };
+        check!([1, n].contains(&expiries.len()), "expiries of lease {row:?}");
         let receipt = Uuid::parse_str(receipt).unwrap();
         for (position, id) in ids.into_iter().enumerate() {
             if bits.as_bytes()[position] == b'0' {
                 let attempt = attempts[position];
+                let expires_at = expiries[position % expiries.len()];
                 let position = u16::try_from(position).unwrap();
-                self.put(*queue, id, *upload, Place::Hands { receipt, position, attempt })?;
+                let place = Place::Hands { receipt, position, attempt, expires_at };
+                self.put(*queue, id, *upload, place)?;
             }
         }
         Ok(())

@@ -155,17 +155,16 @@ impl Mill<'_> {
     async fn redrive(&self, upload: &Upload) -> Result<u64, RunError> {
         let queue = self.queue_of(upload).await?;
         let Some(dead) = queue.dead_queue else { return Ok(0) };
-        let mut all = 0;
-        loop {
-            let moved = self.store.log.redrive(dead, queue.id, REDRIVE).await?;
-            if moved == 0 {
-                break;
-            }
-            // Not ended any more, from the first that came back.
-            self.store.control.set_ended(upload.id, false).await?;
-            all += moved;
+        if self.store.log.depth(dead).await?.total() == 0 {
+            return Ok(0);
         }
-        Ok(all)
+        // Not ended any more, from the first that comes back.
+        self.store.control.set_ended(upload.id, false).await?;
+        let moved = self.store.log.redrive(dead, queue.id, REDRIVE).await?;
+        if moved == 0 {
+            self.store.control.set_ended(upload.id, true).await?;
+        }
+        Ok(moved)
     }
 
     /// An upload that had ended before: its results are written again if they are gone.

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::complain;
 use super::handler::HandlerArgs;
+use crate::broker::keeper::Keeper;
 use crate::broker::{Source, SqlBroker, SqlBrokerLimits};
 use crate::client::{Client, ClientLimits, RemoteSource};
 use crate::domain::QueueName;
@@ -27,10 +28,6 @@ use watched::Watched;
 
 /// Where a server listens unless told.
 const API_URL: &str = "http://127.0.0.1:8000";
-/// Leases that one sweep takes at a time.
-const SWEEP: u32 = 100;
-/// How often a worker on the database sweeps.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Process the messages of a queue.
 ///
@@ -137,10 +134,11 @@ impl Args {
             Place::Database(url) => {
                 let store = open(&url).await?;
                 let broker = SqlBroker::new(store.clone(), SqlBrokerLimits::default()).await?;
-                // Servers sweep too, but there need not be one. Several do not disturb each other.
-                let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(broker.clone())));
+                // Servers keep order too, but there need not be one. Several do not disturb each other.
+                let keeper = Keeper::new(broker.clone());
+                let keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
                 let report = self.work_on(broker, handler, stop).await;
-                drop(sweeper);
+                drop(keeper);
                 store.close().await;
                 report
             }
@@ -212,16 +210,5 @@ async fn open(url: &str) -> Result<Store, WorkError> {
     match store.pending().await? {
         0 => Ok(store),
         pending => Err(WorkError::Tables(pending)),
-    }
-}
-
-/// Ends leases whose deadline passed, until dropped.
-async fn sweep(broker: SqlBroker) {
-    let mut every = tokio::time::interval(SWEEP_EVERY);
-    loop {
-        every.tick().await;
-        if let Err(error) = broker.sweep(SWEEP).await {
-            tracing::warn!(%error, "a sweep failed; the next will try again");
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The control plane: few rows, read by name, changed rarely.
 
+mod names;
 mod queues;
 mod uploads;
 

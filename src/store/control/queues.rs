@@ -206,6 +206,11 @@ impl Control {
             ])
             .to_owned();
         queue::Entity::insert(model).on_conflict(on_conflict).exec_without_returning(&tx).await?;
+        queue::Entity::update_many()
+            .col_expr(queue::Column::KeepsDead, Expr::value(true))
+            .filter(queue::Column::Id.is_in(new.dead_queue.map(|queue| queue.0)))
+            .exec(&tx)
+            .await?;
         let kept = queue::Entity::find()
             .filter(queue::Column::Name.eq(new.name.as_str()))
             .one(&tx)

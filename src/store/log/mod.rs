@@ -13,10 +13,12 @@
 //! of it or nothing; which one is not known to the caller.
 
 mod gather;
+mod look;
 mod outcomes;
 mod page;
 mod plan;
 mod postgres;
+mod redrive;
 mod rows;
 mod sqlite;
 mod types;
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use look::Seen;
 pub use page::{CopyState, FindingAt, RowAt, RowPage, UploadRow};
 pub use postgres::sql::Statements as PostgresStatements;
 pub use types::{
@@ -35,7 +38,16 @@ pub use types::{
 };
 
 use super::Clock;
+use super::clock::millis;
 use crate::domain::{Depth, Settled, Settlement};
+use look::RATE_WINDOW;
+use redrive::{Family, Stretch, Walk};
+
+/// How long the row of a deleted queue stays after it was deleted, at least: whatever was under way
+/// then has come to its end, and what it left is removed too.
+const EMPTY_FOR: Duration = Duration::from_secs(10);
+/// Messages that one step of a purge ends.
+const PURGE_STEP: i64 = 1_000;
 
 /// The log, on the database that was opened. Cheap to clone; clones share the connections.
 #[derive(Debug, Clone)]
@@ -147,9 +159,13 @@ impl Log {
     }
 
     /// Gives leases their queue's deadline anew. Answers those that still exist, with how long
-    /// they last from now, in any order.
-    pub async fn extend(&self, receipts: &[Uuid]) -> Result<Vec<(Uuid, Duration)>, LogError> {
-        both!(self, log => log.extend(receipts).await)
+    /// they last from now, in any order; `lasting` is that, instead of the queue's own deadline.
+    pub async fn extend(
+        &self,
+        receipts: &[Uuid],
+        lasting: Option<Duration>,
+    ) -> Result<Vec<(Uuid, Duration)>, LogError> {
+        both!(self, log => log.extend(receipts, lasting.map(millis)).await)
     }
 
     /// Ends up to `most` leases whose deadline passed: what they held comes again, or is dead.
@@ -165,27 +181,72 @@ impl Log {
         both!(self, log => log.reclaim(queue).await)
     }
 
-    /// Ends messages of up to `segments` segments that waited longer than their retention, which
-    /// begins when they are let go.
-    pub async fn expire(&self, segments: u32) -> Result<u64, LogError> {
-        both!(self, log => log.expire(i64::from(segments)).await)
+    /// Ends messages that waited longer than their retention, which begins when they are published,
+    /// or let go: those of up to `most` segments, and up to `most` that come again. Answers how many
+    /// messages. What is in consumers' hands does not expire.
+    pub async fn expire(&self, most: u32) -> Result<u64, LogError> {
+        both!(self, log => log.expire(i64::from(most)).await)
     }
 
     /// Cancels what waits in a queue, held or not, and answers how many messages that were. What is
-    /// leased stays with its consumers.
+    /// leased stays with its consumers. It is done in steps; after a failure some may be done.
     pub async fn purge(&self, queue: QueueId) -> Result<u64, LogError> {
-        both!(self, log => log.purge(queue).await)
+        // What comes into the queue from now on has greater ids, or was delivered before.
+        let last = both!(self, log => log.last_waiting(queue).await)?;
+        let Some(last) = last else { return Ok(0) };
+        let mut purged = 0;
+        loop {
+            let (n, more) = both!(self, log => log.purge_step(queue, last, PURGE_STEP).await)?;
+            purged += n;
+            if !more {
+                return Ok(purged);
+            }
+        }
     }
 
-    /// Moves up to `limit` messages from a dead queue back to the queue they died in, for a new
-    /// life with no attempts; their dead outcomes go. Answers how many.
-    pub async fn redrive(
+    /// Moves what waits in `from`, and is not held, to `to`, for a new life: no attempts, that
+    /// queue's delay and retention. The deaths that led it to `from` are forgotten. A message stays
+    /// where it is if `to` has it or had it, unless it died there; and if it would meet itself by
+    /// dying, in a dead queue of `to`, or in `to` as another's dead queue. Answers how many went.
+    ///
+    /// It is done in steps of about `step` messages; after a failure some may be done. Nothing
+    /// happens when the two are one queue, or `to` is deleted.
+    pub async fn redrive(&self, from: QueueId, to: QueueId, step: u32) -> Result<u64, LogError> {
+        let last = both!(self, log => log.last_waiting(from).await)?;
+        let Some(upto) = last.filter(|_| from != to) else { return Ok(0) };
+        let family = Family::new(from, to, &both!(self, log => log.kin().await)?);
+        let mut moved = 0;
+        for walk in [Walk::Retried, Walk::Fresh] {
+            let mut after = Some(-1);
+            while let Some(reached) = after {
+                let stretch = Stretch { walk, after: reached, upto, most: i64::from(step.max(1)) };
+                let step = both!(self, log => log.redrive_step(&family, stretch).await)?;
+                moved += step.0;
+                after = step.1;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Removes what deleted queues hold, in leases, segments, redeliveries or outcomes: `most` rows
+    /// at most, of one queue. Uploads whose rows these are count them no more. A queue that has been
+    /// empty for a while goes. Answers how many messages; none when nothing is left to do, or when
+    /// another process does it.
+    pub async fn remove_deleted(&self, most: u32) -> Result<u64, LogError> {
+        both!(self, log => log.remove_deleted(i64::from(most)).await)
+    }
+
+    /// Removes messages that are no rows of uploads, of which nothing waits or is leased in any
+    /// queue, and that ended longer than `age` ago, with their outcomes. One step looks at about
+    /// `most` batches, from the message `from` on; answers how many messages it removed, and where
+    /// the next step begins, `None` after the last batch.
+    pub async fn remove_ended(
         &self,
-        dead: QueueId,
-        queue: QueueId,
-        limit: u32,
-    ) -> Result<u64, LogError> {
-        both!(self, log => log.redrive(dead, queue, i64::from(limit)).await)
+        from: i64,
+        age: Duration,
+        most: u32,
+    ) -> Result<(u64, Option<i64>), LogError> {
+        both!(self, log => log.remove_ended(from, age, i64::from(most)).await)
     }
 
     /// One of these leases that is on another queue, if any is.
@@ -304,5 +365,27 @@ fn depth_of((ready, delayed, held, in_flight): (i64, i64, i64, i64)) -> Depth {
         delayed: count(delayed),
         held: count(held),
         in_flight: count(in_flight),
+    }
+}
+
+/// The columns of a standing: messages, unrouted, copies, rejected, in flight, and each kind of end.
+type StandingColumns = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
+
+fn standing_of(
+    (messages, unrouted, copies, rejected, in_flight, done, dead, expired, cancelled): StandingColumns,
+) -> Standing {
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    Standing {
+        messages: count(messages),
+        unrouted: count(unrouted),
+        copies: count(copies),
+        rejected: count(rejected),
+        in_flight: count(in_flight),
+        ended: Counts {
+            done: count(done),
+            dead: count(dead),
+            expired: count(expired),
+            cancelled: count(cancelled),
+        },
     }
 }

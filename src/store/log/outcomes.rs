@@ -9,19 +9,13 @@ use std::collections::HashMap;
 use super::rows::PageOutcome;
 use super::types::{BLOCK, Ended, Found, LogError, OutcomeQuery, QueueId, UploadId, Whereabouts};
 use super::{Dialect, Log};
-use crate::domain::RowNumber;
+use crate::domain::{MessageState, RowNumber};
 
 /// Blocks that one page looks into at most, when most of what it finds is not asked for.
 const BLOCKS: usize = 20;
 
 /// Where a message came from: its number, its upload, its row.
 pub(super) type MessageOrigin = (i64, Option<i64>, Option<i32>);
-
-/// Which upload's messages are looked at.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) upload: Option<UploadId>,
-}
 
 impl Log {
     pub(super) async fn page_of_outcomes(
@@ -32,15 +26,14 @@ impl Log {
         let mut found: Vec<Found> = vec![];
         let mut blocks = 0;
         let mut after = query.after;
-        let bounds = Bounds { upload: query.upload };
         for queue in self.queues_from(query.queue, after).await? {
             let mut from = match after.take() {
                 Some((at, id)) if at == queue => id + 1,
                 _ => 0,
             };
-            while let Some(first) = self.first_outcome(queue, from, bounds).await? {
+            while let Some(first) = self.first_outcome(queue, from, query.upload).await? {
                 let block = first / BLOCK * BLOCK;
-                let ended = self.ended_in(queue, block, bounds).await?;
+                let ended = self.ended_in(queue, block, query.upload).await?;
                 let mut ids: Vec<i64> = ended
                     .iter()
                     .filter(|(id, ended)| {
@@ -76,34 +69,35 @@ impl Log {
         queue: QueueId,
         message: i64,
     ) -> Result<Option<Found>, LogError> {
-        let Some(origin) = self.origins(&[message]).await?.pop() else { return Ok(None) };
-        // Looked for where it was first and where it goes last: what moves between the looks is
-        // found by the second round.
-        for _ in 0..3 {
-            if self.holder(queue, message).await?.is_some() {
-                return Ok(Some(known(queue, origin, Whereabouts::InFlight)));
+        let Some(seen) = self.message(queue, message).await? else { return Ok(None) };
+        let at = match seen.state {
+            MessageState::Held | MessageState::Waiting => Whereabouts::Waiting,
+            MessageState::InFlight => Whereabouts::InFlight,
+            MessageState::Done
+            | MessageState::Dead
+            | MessageState::Expired
+            | MessageState::Cancelled => {
+                let block = message / BLOCK * BLOCK;
+                match self.ended_in(queue, block, None).await?.remove(&message) {
+                    Some(ended) => Whereabouts::Ended(ended),
+                    // A redrive brought it back between the two looks.
+                    None => Whereabouts::Waiting,
+                }
             }
-            if self.is_waiting(queue, message).await? {
-                return Ok(Some(known(queue, origin, Whereabouts::Waiting)));
-            }
-            let block = message / BLOCK * BLOCK;
-            let ended = self.ended_in(queue, block, Bounds { upload: None }).await?;
-            if let Some(ended) = ended.get(&message) {
-                return Ok(Some(known(queue, origin, Whereabouts::Ended(ended.clone()))));
-            }
-        }
-        Ok(None)
+        };
+        let upload = seen.upload;
+        Ok(Some(Found { id: message, queue, upload, row: seen.place.map(|(_, row)| row), at }))
     }
 
     async fn ended_in(
         &self,
         queue: QueueId,
         block: i64,
-        bounds: Bounds,
+        of: Option<UploadId>,
     ) -> Result<HashMap<i64, Ended>, LogError> {
         let rows: Vec<PageOutcome> = match &self.0 {
-            Dialect::Postgres(log) => log.outcomes_of_block(queue, block, bounds).await?,
-            Dialect::Sqlite(log) => log.outcomes_of_block(queue, block, bounds).await?,
+            Dialect::Postgres(log) => log.outcomes_of_block(queue, block, of).await?,
+            Dialect::Sqlite(log) => log.outcomes_of_block(queue, block, of).await?,
         };
         let mut ended = HashMap::new();
         for row in &rows {
@@ -131,11 +125,11 @@ impl Log {
         &self,
         queue: QueueId,
         from: i64,
-        bounds: Bounds,
+        of: Option<UploadId>,
     ) -> Result<Option<i64>, LogError> {
         match &self.0 {
-            Dialect::Postgres(log) => log.first_outcome(queue, from, bounds).await,
-            Dialect::Sqlite(log) => log.first_outcome(queue, from, bounds).await,
+            Dialect::Postgres(log) => log.first_outcome(queue, from, of).await,
+            Dialect::Sqlite(log) => log.first_outcome(queue, from, of).await,
         }
     }
 
@@ -148,13 +142,6 @@ impl Log {
             Dialect::Sqlite(log) => log.origins(ids).await,
         }
     }
-
-    async fn is_waiting(&self, queue: QueueId, message: i64) -> Result<bool, LogError> {
-        match &self.0 {
-            Dialect::Postgres(log) => log.is_waiting(queue, message).await,
-            Dialect::Sqlite(log) => log.is_waiting(queue, message).await,
-        }
-    }
 }
 
 fn known(queue: QueueId, (id, upload, row): MessageOrigin, at: Whereabouts) -> Found {
@@ -164,16 +151,5 @@ fn known(queue: QueueId, (id, upload, row): MessageOrigin, at: Whereabouts) -> F
         upload: upload.map(UploadId),
         row: row.map(|row| RowNumber(row.cast_unsigned())),
         at,
-    }
-}
-
-/// Whether a segment of this many messages, of which `next` are gone, still has the one at an offset.
-pub(super) fn still_has(offset: i64, size: i64, next: i64, taken: Option<&[i64]>) -> bool {
-    match taken {
-        None => (next..size).contains(&offset),
-        Some(taken) => {
-            let gone = usize::try_from(next).unwrap_or(0);
-            taken.get(gone..).is_some_and(|left| left.contains(&offset))
-        }
     }
 }

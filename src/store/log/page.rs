@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::types::{BLOCK, LogError, OutcomeKind, QueueId, UploadId};
-use super::{Dialect, Log};
+use super::{Dialect, Log, sqlite};
 use crate::domain::RowNumber;
 
 /// Batches looked at in one step while a page is filled.
@@ -89,8 +89,8 @@ impl Log {
         blocks.sort_unstable();
         blocks.dedup();
         let places = match &self.0 {
-            Dialect::Postgres(log) => log.places(queue, &blocks).await?,
-            Dialect::Sqlite(log) => log.places(queue, &blocks).await?,
+            Dialect::Postgres(log) => log.places(&log.pool, queue, &blocks).await?,
+            Dialect::Sqlite(log) => sqlite::places(&log.readers, queue, &blocks).await?,
         };
         let mut copies = HashMap::new();
         for place in places {
@@ -195,35 +195,59 @@ impl Place {
     pub(super) const REDELIVERY: i64 = 2;
     pub(super) const OUTCOME: i64 = 3;
 
-    fn expand(&self, into: &mut HashMap<i64, CopyState>) -> Result<(), LogError> {
-        let (what, first, size, next, kind, mask, ids) = &self.0;
-        let state = match *what {
-            Self::OUTCOME => {
-                let kind = i16::try_from(*kind).ok().and_then(OutcomeKind::of);
-                Some(kind.ok_or(LogError::Damaged("an unknown outcome"))?)
+    /// The position under which it holds a message; `None` when it does not.
+    pub(super) fn position_of(&self, id: i64) -> Option<usize> {
+        let (what, first, size, next, _, _, ids) = &self.0;
+        let place = match ids {
+            Some(ids) => {
+                let named = if *what == Self::SEGMENT { id - first } else { id };
+                ids.iter().position(|id| *id == named)?
             }
-            _ => None,
+            None => usize::try_from(id - first).ok().filter(|_| id - first < *size)?,
         };
+        (i64::try_from(place).ok()? >= *next && self.is_there(place)).then_some(place)
+    }
+
+    /// The messages it holds, by position.
+    pub(super) fn ids(&self) -> Vec<i64> {
+        let (what, first, size, next, _, _, ids) = &self.0;
         let size = ids.as_ref().map_or(*size, |ids| i64::try_from(ids.len()).unwrap_or(0));
+        let mut all = vec![];
         for position in *next..size {
             let place = usize::try_from(position).unwrap_or(usize::MAX);
-            // A lease's mask marks what has left it, an outcome's what is in it.
-            let marked = mask.as_ref().map(|mask| mask.as_bytes().get(place) == Some(&b'1'));
-            let there = match *what {
-                Self::LEASE => marked != Some(true),
-                _ => marked != Some(false),
-            };
-            if !there {
+            if !self.is_there(place) {
                 continue;
             }
-            let id = match ids.as_ref().map(|ids| ids.get(place)) {
-                Some(Some(offset)) if *what == Self::SEGMENT => first + offset,
-                Some(Some(id)) => *id,
-                Some(None) => continue,
-                None => first + position,
-            };
-            into.insert(id, state);
+            all.extend(match ids.as_ref().map(|ids| ids.get(place)) {
+                Some(Some(offset)) if *what == Self::SEGMENT => Some(first + offset),
+                Some(id) => id.copied(),
+                None => Some(first + position),
+            });
         }
+        all
+    }
+
+    /// A lease's mask marks what has left it, an outcome's what is in it.
+    fn is_there(&self, place: usize) -> bool {
+        let marked = self.0.5.as_ref().map(|mask| mask.as_bytes().get(place) == Some(&b'1'));
+        match self.0.0 {
+            Self::LEASE => marked != Some(true),
+            _ => marked != Some(false),
+        }
+    }
+
+    /// How the messages it holds ended, if they have.
+    pub(super) fn state(&self) -> Result<CopyState, LogError> {
+        if self.0.0 != Self::OUTCOME {
+            return Ok(None);
+        }
+        let kind = i16::try_from(self.0.4).ok().and_then(OutcomeKind::of);
+        kind.map(Some).ok_or(LogError::Damaged("an unknown outcome"))
+    }
+
+    fn expand(&self, into: &mut HashMap<i64, CopyState>) -> Result<(), LogError> {
+        let state = self.state()?;
+        into.extend(self.ids().into_iter().map(|id| (id, state)));
         Ok(())
     }
 }
@@ -234,7 +258,11 @@ mod tests {
 
     fn expanded(place: PlaceColumns) -> Vec<(i64, CopyState)> {
         let mut copies = HashMap::new();
-        Place(place).expand(&mut copies).unwrap();
+        let place = Place(place);
+        place.expand(&mut copies).unwrap();
+        for id in 990..1020 {
+            assert_eq!(place.position_of(id).is_some(), copies.contains_key(&id), "{id}");
+        }
         let mut copies: Vec<_> = copies.into_iter().collect();
         copies.sort_unstable_by_key(|(id, _)| *id);
         copies

@@ -50,6 +50,10 @@ pub(super) struct RedeliveryRow {
     pub(super) attempts: i16,
     pub(super) available_at: i64,
     pub(super) last_error: Option<String>,
+    pub(super) expires_at: Option<i64>,
+    /// Whether it is the first life of a dead message in a dead queue. One that is there already, by
+    /// a way round that nobody thought of, is left as it is.
+    pub(super) died: bool,
 }
 
 /// Everything that one transaction writes.
@@ -157,7 +161,7 @@ impl Plan {
         }
         if let Some(row) = done_range(lease, &done) {
             settled.done += u32::try_from(row.n).unwrap_or(u32::MAX);
-            self.outcomes.push(row);
+            self.record(lease, row);
         }
         let bits: String = (0..lease.n)
             .map(|at| if lease.is_settled(at) || endings[at].is_some() { '1' } else { '0' })
@@ -170,6 +174,12 @@ impl Plan {
             self.part.insert(lease.id, (bits.clone(), i32::try_from(left).unwrap_or(i32::MAX)));
         }
         lease.settled = Some(bits);
+    }
+
+    fn record(&mut self, lease: &LeaseRow, row: OutcomeRow) {
+        if lease.recorded {
+            self.outcomes.push(row);
+        }
     }
 
     /// A position that was not acked: it comes again, or it is dead.
@@ -195,19 +205,28 @@ impl Plan {
             Ending::Verdict(Verdict::Release | Verdict::Done { .. }) => (None, false, 0),
         };
         let id = lease.id_at(position);
-        let row = |queue, attempts, available_at, last_error| RedeliveryRow {
+        let row = |queue| RedeliveryRow {
             queue,
             message: id,
             upload: lease.upload,
-            attempts,
-            available_at,
-            last_error,
+            attempts: attempt,
+            available_at: lease.now_ms.saturating_add(wait_ms),
+            last_error: error.clone(),
+            expires_at: lease.expiries.at(position),
+            died: false,
         };
         if dead {
             settled.dead += 1;
-            self.redeliveries
-                .extend(lease.dead_queue.map(|queue| row(queue, 0, lease.now_ms, error.clone())));
-            self.outcomes.push(OutcomeRow {
+            // Its time in the dead queue begins now, and is that queue's.
+            let died = |queue| RedeliveryRow {
+                attempts: 0,
+                available_at: lease.now_ms,
+                expires_at: lease.dead_retention_ms.map(|ms| lease.now_ms.saturating_add(ms)),
+                died: true,
+                ..row(queue)
+            };
+            self.redeliveries.extend(lease.dead_queue.map(died));
+            let outcome = OutcomeRow {
                 queue: lease.queue,
                 first_id: id,
                 last_id: id,
@@ -218,11 +237,11 @@ impl Plan {
                 ids: None,
                 attempts: Some(vec![attempt]),
                 items: error,
-            });
+            };
+            self.record(lease, outcome);
         } else {
             settled.again += 1;
-            let due = lease.now_ms.saturating_add(wait_ms);
-            self.redeliveries.push(row(lease.queue, attempt, due, error));
+            self.redeliveries.push(row(lease.queue));
         }
     }
 }

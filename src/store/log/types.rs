@@ -131,6 +131,10 @@ pub struct Handed {
     pub data: Box<str>,
     /// JSON.
     pub attributes: Option<Box<str>>,
+    /// When it was published, in milliseconds since 1970 (UTC).
+    pub created_ms: i64,
+    /// When it expires if it comes back unsettled and waits; `None` for never.
+    pub expires_ms: Option<i64>,
 }
 
 /// A lease as it is handed out.
@@ -355,10 +359,33 @@ pub(super) struct LeaseRow {
     pub(super) attempts: Option<Vec<i16>>,
     /// A `0` or `1` a position; `None` until a part is settled.
     pub(super) settled: Option<String>,
+    pub(super) expiries: Expiries,
     pub(super) max_deliveries: i32,
     pub(super) retry: RetryPolicy,
+    /// Whether ends are recorded: in a queue of plain messaging only those of uploads' rows are.
+    pub(super) recorded: bool,
     pub(super) dead_queue: Option<QueueId>,
+    /// How long a message may wait in the dead queue.
+    pub(super) dead_retention_ms: Option<i64>,
     pub(super) now_ms: i64,
+}
+
+/// When the messages of a lease expire, as its column says: never, all at one time, or by position.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Expiries(pub(super) Option<Vec<Option<i64>>>);
+
+impl Expiries {
+    pub(super) fn at(&self, position: usize) -> Option<i64> {
+        match self.0.as_deref()? {
+            [one] => *one,
+            all => all.get(position).copied().flatten(),
+        }
+    }
+
+    /// Of messages that expire at these times, by position.
+    pub(super) fn of(all: Vec<Option<i64>>) -> Self {
+        Self(all.iter().any(Option::is_some).then_some(all))
+    }
 }
 
 /// What went wrong with the log.

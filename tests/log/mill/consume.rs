@@ -35,7 +35,7 @@ impl Mill {
                             // A crash: nobody knows the receipt any more.
                             80..90 => {}
                             _ => {
-                                self.answer(self.log.extend(&[receipt]).await)?;
+                                self.answer(self.log.extend(&[receipt], None).await)?;
                                 self.settle(vec![(receipt, held)], false, &mut rng).await?;
                             }
                         }

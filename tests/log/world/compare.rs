@@ -32,28 +32,27 @@ impl World<'_> {
     }
 
     pub(super) fn same(&self, spot: &Spot, place: &Place) -> bool {
-        // The real time is the model's, and what the case took so far.
-        let at = |real: i64, model: i64| (0..TICK / 2).contains(&(real - self.began - model));
+        let at = |real: i64, model: i64| self.model.is_at(real, model);
+        let at_all = |real: &Option<i64>, model: &Option<i64>| self.model.is_at_all(*real, *model);
         match (spot, place) {
             (
                 Spot::Fresh { held, available, expires, .. },
                 Place::Fresh { held: h, available_at, expires_at },
+            ) => held == h && at(*available_at, *available) && at_all(expires_at, expires),
+            (
+                Spot::Hands { receipt, position, attempt, expires },
+                Place::Hands { receipt: r, position: p, attempt: a, expires_at },
+            ) => (receipt, position, attempt) == (r, p, a) && at_all(expires_at, expires),
+            (
+                Spot::Waiting { attempts, available, expires, error },
+                Place::Waiting { attempts: a, available_at, expires_at, error: e },
             ) => {
-                held == h
+                (attempts, error) == (a, e)
                     && at(*available_at, *available)
-                    && expires.is_some() == expires_at.is_some()
-                    && expires.zip(*expires_at).is_none_or(|(model, real)| at(real, model))
+                    && at_all(expires_at, expires)
             }
             (
-                Spot::Hands { receipt, position, attempt },
-                Place::Hands { receipt: r, position: p, attempt: a },
-            ) => (receipt, position, attempt) == (r, p, a),
-            (
-                Spot::Waiting { attempts, available, error },
-                Place::Waiting { attempts: a, available_at, error: e },
-            ) => (attempts, error) == (a, e) && at(*available_at, *available),
-            (
-                Spot::Ended { kind, attempts, item },
+                Spot::Ended { kind, attempts, item, .. },
                 Place::Ended { kind: k, attempts: a, item: i },
             ) => {
                 let first = u16::from(*kind <= 2);
@@ -69,6 +68,9 @@ impl World<'_> {
         let counts = self.log.counts(id, QueueId(queue)).await?;
         check_eq!(counts, self.model.counts(id.0, queue), "counts of {id:?} in queue {queue}");
         check_eq!(self.log.covered(id).await?, upload.covered, "rows covered of {id:?}");
+        // Every copy is somewhere: so the sums close when all have ended.
+        let copies = self.log.standing(id).await?.copies;
+        check_eq!(copies, self.model.copies(id.0), "copies of {id:?}");
         let findings = self.log.findings(id, 1000).await?;
         check_eq!(findings.len(), upload.covered.len(), "findings of {id:?}");
         let mut expected = self
@@ -96,7 +98,7 @@ impl World<'_> {
                     (ended.kind.number(), ended.attempts, item)
                 });
                 let should = match self.model.queues[&queue].messages.get(message) {
-                    Some(Spot::Ended { kind, attempts, item }) => {
+                    Some(Spot::Ended { kind, attempts, item, .. }) => {
                         Some((*kind, *attempts, item.clone()))
                     }
                     _ => None,

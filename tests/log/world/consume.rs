@@ -66,16 +66,19 @@ impl World<'_> {
         Ok(())
     }
 
-    pub(super) async fn extend(&mut self, picks: &[u8]) -> Checked {
+    pub(super) async fn extend(&mut self, picks: &[u8], ticks: Option<u8>) -> Checked {
+        let lasting = ticks.map(|ticks| i64::from(ticks) * TICK + TICK / 2);
         let asked: BTreeSet<Uuid> = picks.iter().filter_map(|pick| self.pick(*pick)).collect();
         let asked: Vec<Uuid> = asked.into_iter().collect();
-        let mut extended = self.log.extend(&asked).await?;
+        let mut extended = self.log.extend(&asked, lasting.map(millis)).await?;
         extended.sort_unstable();
         let there = asked.into_iter().filter(|receipt| self.model.leases.contains_key(receipt));
-        let expected: Vec<_> = there.map(|receipt| (receipt, millis(DEADLINE))).collect();
+        let expected: Vec<_> =
+            there.map(|receipt| (receipt, millis(lasting.unwrap_or(DEADLINE)))).collect();
         check_eq!(extended, expected, "extended");
         for (receipt, _) in expected {
-            self.model.leases.get_mut(&receipt).unwrap().expires = self.model.now + DEADLINE;
+            let expires = self.model.now + lasting.unwrap_or(DEADLINE);
+            self.model.leases.get_mut(&receipt).unwrap().expires = expires;
         }
         Ok(())
     }
@@ -110,30 +113,6 @@ impl World<'_> {
         Ok(receipts.collect())
     }
 
-    pub(super) async fn redrive(&mut self, last: bool, limit: u32) -> Checked {
-        let (dead, queue) = if last { (4, 2) } else { (3, 0) };
-        let (queue, dead) = (self.queues[queue], self.queues[dead]);
-        let dead = self.model.queues[&queue].dead_queue.unwrap_or(dead);
-        let waiting = self.model.waiting(dead);
-        let redriven = self.log.redrive(QueueId(dead), QueueId(queue), limit).await?;
-        check_eq!(
-            usize::try_from(redriven).unwrap(),
-            waiting.len().min(limit as usize),
-            "redriven"
-        );
-        let places = Tables::read(&self.store).await?.places()?;
-        let stays = |id: &i64| places.contains_key(&(dead, *id));
-        let first_left = waiting.iter().filter(|(id, _)| stays(id)).map(|(_, at)| *at).min();
-        for (id, available) in waiting.iter().filter(|(id, _)| !stays(id)) {
-            check!(
-                first_left.is_none_or(|at| *available <= at),
-                "{id} was redriven before its turn"
-            );
-            self.model.redrive(dead, queue, *id);
-        }
-        Ok(())
-    }
-
     /// Works off everything, and looks at all outcomes.
     pub(super) async fn drain(&mut self) -> Checked {
         for at in 0..self.uploads.len() {
@@ -142,6 +121,7 @@ impl World<'_> {
             self.model.release(upload.id.0);
         }
         let idle = Operation::Advance { ticks: 9 };
+        while self.remove(100).await? > 0 {}
         for round in 0.. {
             check!(round < 50, "the queues do not empty");
             self.apply(&idle).await?;
@@ -158,6 +138,8 @@ impl World<'_> {
                     receipts.extend(more);
                 }
             }
+            // What died while its dead queue was being deleted goes with that.
+            while self.remove(100).await? > 0 {}
             let left: u64 = self.queues.iter().map(|queue| self.model.depth(*queue).total()).sum();
             if left == 0 {
                 break;

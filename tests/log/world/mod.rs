@@ -5,6 +5,8 @@
 
 mod compare;
 mod consume;
+mod look;
+mod move_on;
 mod publish;
 
 use std::collections::BTreeSet;
@@ -44,8 +46,6 @@ pub(crate) struct World<'a> {
     /// What breaks the log, if this is a test of the checks.
     breakage: fn(Log) -> Log,
     model: Model,
-    /// The real time at the model's zero.
-    began: i64,
     topic: TopicId,
     routes: i32,
     queues: Vec<i32>,
@@ -73,7 +73,7 @@ impl<'a> World<'a> {
         let name = Uuid::new_v4().simple().to_string();
         let topic = control.ensure_topic(&name.parse().unwrap()).await?;
         let backoff = (2 * TICK, 6 * TICK);
-        let mut model = Model { backoff, ..Model::default() };
+        let mut model = Model { backoff, began: store.clock.now_ms(), ..Model::default() };
         let mut queues = vec![];
         // Dead queues first: the others name them.
         for at in (0..QUEUES).rev() {
@@ -87,7 +87,11 @@ impl<'a> World<'a> {
                 dead_queue,
                 max_deliveries: [3, 2, 1, 2, 4][at],
                 delay: [0, 2 * TICK, 0, 0, 0][at],
-                retention: [None, Some(10 * TICK + TICK / 2), None, None, None][at],
+                retention: [Some(15), Some(10), None, Some(6), None][at]
+                    .map(|ticks| ticks * TICK + TICK / 2),
+                recorded: [true, false, true, false, true][at],
+                counted: at < ROUTED,
+                deleted: false,
                 messages: Default::default(),
             };
             let new = NewQueue {
@@ -106,6 +110,11 @@ impl<'a> World<'a> {
                 ..NewQueue::new(format!("{name}-{at}").parse().unwrap())
             };
             let id = control.ensure_queue(&new).await?.0;
+            execute(
+                &store,
+                &format!("update queue set record_outcomes={} where id={id}", terms.recorded),
+            )
+            .await?;
             model.queues.insert(id, terms);
             queues.push(id);
         }
@@ -113,7 +122,6 @@ impl<'a> World<'a> {
         let routes = control.routes(topic).await?.version;
         let mut world = Self {
             log: breakage(store.log.clone()),
-            began: store.clock.now_ms(),
             database,
             store,
             breakage,
@@ -178,7 +186,7 @@ impl<'a> World<'a> {
                 self.receive(queue, usize::from(*max), usize::from(*consumers)).await.map(drop)
             }
             Operation::Settle { picks, half } => self.settle(picks, *half).await,
-            Operation::Extend { picks } => self.extend(picks).await,
+            Operation::Extend { picks, ticks } => self.extend(picks, *ticks).await,
             Operation::Sweep { most } => self.sweep(u32::from(*most)).await,
             Operation::Expire => {
                 check_eq!(self.log.expire(1000).await?, self.model.expire(), "expired");
@@ -198,9 +206,22 @@ impl<'a> World<'a> {
                 check_eq!(purged, self.model.purge(queue), "purged from queue {queue}");
                 Ok(())
             }
-            Operation::Redrive { last, limit } => self.redrive(*last, u32::from(*limit)).await,
+            Operation::Redrive { from, to, step } => {
+                let (from, to) = (self.queues[usize::from(*from)], self.queues[usize::from(*to)]);
+                self.redrive(from, to, u32::from(*step)).await
+            }
+            Operation::Delete { queue } => self.delete(self.queues[usize::from(*queue)]).await,
+            Operation::Remove { most } => self.remove(u32::from(*most)).await.map(drop),
+            Operation::Tidy { ticks, most } => self.tidy(*ticks, u32::from(*most)).await,
+            Operation::Peek { queue, limit } => {
+                self.peek(self.queues[usize::from(*queue)], usize::from(*limit)).await
+            }
+            Operation::Look { queue, pick } => {
+                self.look(self.queues[usize::from(*queue)], *pick).await
+            }
             Operation::Reroute => {
-                let route = self.store.control.routes(self.topic).await?.queues.remove(0);
+                let routes = self.store.control.routes(self.topic).await?.queues;
+                let Some(route) = routes.into_iter().next() else { return Ok(()) };
                 let queue = &self.model.queues[&route.queue.0];
                 let new = NewQueue {
                     topic: Some(self.topic),
@@ -265,12 +286,18 @@ fn set_forward(clock: &Clock, to: i64) {
 
 async fn empty_the_tables(store: &Store) -> Checked {
     for table in ["batch", "message", "segment", "lease", "redelivery", "outcome", "finding"] {
-        let delete = sqlx::AssertSqlSafe(format!("delete from {table}"));
-        match (store.postgres_pool(), store.sqlite_pool()) {
-            (Some(pool), _) => sqlx::query(delete).execute(pool).await.map(drop)?,
-            (None, Some(pool)) => sqlx::query(delete).execute(pool).await.map(drop)?,
-            (None, None) => unreachable!("a store is on one of them"),
-        }
+        execute(store, &format!("delete from {table}")).await?;
+    }
+    execute(store, "delete from queue").await
+}
+
+/// What the store has no words for.
+async fn execute(store: &Store, sql: &str) -> Checked {
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    match (store.postgres_pool(), store.sqlite_pool()) {
+        (Some(pool), _) => sqlx::query(sql).execute(pool).await.map(drop)?,
+        (None, Some(pool)) => sqlx::query(sql).execute(pool).await.map(drop)?,
+        (None, None) => unreachable!("a store is on one of them"),
     }
     Ok(())
 }

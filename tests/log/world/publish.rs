@@ -29,6 +29,12 @@ impl World<'_> {
         at_end: bool,
         fault: Fault,
     ) -> Checked {
+        let mut takes = *takes;
+        for (takes, queue) in takes.iter_mut().zip(&self.queues) {
+            if self.model.queues[queue].deleted {
+                *takes = 0;
+            }
+        }
         let size = if upload.is_some() { size } else { size.max(1) };
         let first_id = self.ids(i64::from(size), at_end).await?;
         let upload_id = upload.map(|at| self.uploads[usize::from(at)].id.0);
@@ -43,6 +49,7 @@ impl World<'_> {
                 place: upload.map(|at| (u16::from(at), row_of(offset))),
                 data: format!(r#"{{"serial":{}}}"#, self.serial),
                 attributes: offset.is_multiple_of(3).then(|| r#"{"a":"b"}"#.to_owned()),
+                created: self.model.now,
             });
         }
         let offsets = |mask: u16| (0..i16::from(size)).filter(move |at| mask >> at & 1 == 1);

@@ -1,16 +1,15 @@
 //! How an upload stands, and its early or final end, on PostgreSQL.
 
-use sqlx::Row;
-
 use super::PostgresLog;
-use crate::store::log::types::{Counts, LogError, Standing, UploadId};
+use crate::store::log::standing_of;
+use crate::store::log::types::{LogError, Standing, UploadId};
 
 /// The queues that an upload's messages are worked off in: not those of the dead.
 const STANDING: &str = "
 with b as materialized (
   select coalesce(sum(n),0)::int8 as n, coalesce(sum(unrouted),0)::int8 as unrouted, coalesce(sum(copies),0)::int8 as copies,
     min(first_id) as low, max(first_id+n) as high from batch where upload_id=$1),
-live as materialized (select id from queue q where not exists (select 1 from queue p where p.dead_queue_id=q.id)),
+live as materialized (select id from queue where not keeps_dead),
 o as materialized (
   select o.kind, sum(o.n)::int8 as n from live join outcome o on o.queue_id=live.id
     and o.first_id>=(select low from b) and o.first_id<(select high from b)
@@ -27,7 +26,7 @@ const CANCEL_WAITING: &str = "
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now),
 ls as materialized (select queue_id, first_id from segment where upload_id=$1 order by queue_id, first_id for update),
 lr as materialized (select queue_id, message_id from redelivery r where upload_id=$1
-  and not exists (select 1 from queue p where p.dead_queue_id=r.queue_id) order by queue_id, message_id for update),
+  and exists (select 1 from queue q where q.id=r.queue_id and not q.keeps_dead) order by queue_id, message_id for update),
 s as (delete from segment g using ls where g.queue_id=ls.queue_id and g.first_id=ls.first_id returning g.*),
 r as (delete from redelivery g using lr where g.queue_id=lr.queue_id and g.message_id=lr.message_id returning g.*)
 insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,attempts,settled_at)
@@ -41,23 +40,8 @@ impl PostgresLog {
         &self,
         upload: UploadId,
     ) -> Result<Standing, LogError> {
-        let row = sqlx::query(STANDING).bind(upload.0).fetch_one(&self.pool).await?;
-        let count = |at: usize| -> Result<u64, LogError> {
-            Ok(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0))
-        };
-        Ok(Standing {
-            messages: count(0)?,
-            unrouted: count(1)?,
-            copies: count(2)?,
-            rejected: count(3)?,
-            in_flight: count(4)?,
-            ended: Counts {
-                done: count(5)?,
-                dead: count(6)?,
-                expired: count(7)?,
-                cancelled: count(8)?,
-            },
-        })
+        let row = sqlx::query_as(STANDING).bind(upload.0).fetch_one(&self.pool).await?;
+        Ok(standing_of(row))
     }
 
     pub(in crate::store::log) async fn working_uploads(&self) -> Result<Vec<UploadId>, LogError> {
@@ -142,15 +126,10 @@ impl PostgresLog {
         if over != Some(true) || held {
             return Ok(false);
         }
+        self.take_back(&mut tx, upload).await?;
         for statement in [
             "delete from segment where upload_id=$1",
             "delete from redelivery where upload_id=$1",
-            "delete from outcome o using batch b, queue q where b.upload_id=$1 \
-             and o.queue_id=q.id and o.first_id>=b.first_id and o.first_id<b.first_id+b.n",
-            "delete from message m using batch b \
-             where b.upload_id=$1 and m.id>=b.first_id and m.id<b.first_id+b.n",
-            "delete from finding where upload_id=$1",
-            "delete from batch where upload_id=$1",
             "delete from upload where id=$1",
         ] {
             sqlx::query(statement).bind(upload.0).execute(&mut *tx).await?;

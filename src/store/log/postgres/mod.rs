@@ -2,10 +2,13 @@
 
 mod end;
 mod floor;
+mod look;
 mod outcomes;
 mod page;
 mod publish;
 mod receive;
+mod redrive;
+mod remove;
 mod rows;
 mod settle;
 pub(super) mod sql;
@@ -46,10 +49,12 @@ impl PostgresLog {
     pub(super) async fn extend(
         &self,
         receipts: &[Uuid],
+        lasting_ms: Option<i64>,
     ) -> Result<Vec<(Uuid, Duration)>, LogError> {
         let rows: Vec<(Uuid, i64)> = sqlx::query_as(self.sql.extend.clone())
             .bind(self.clock.offset_ms())
             .bind(receipts)
+            .bind(lasting_ms)
             .fetch_all(&self.pool)
             .await?;
         Ok(rows.into_iter().map(|(id, millis)| (id, duration(millis))).collect())

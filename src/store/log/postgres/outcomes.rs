@@ -1,9 +1,9 @@
 //! What pages of outcomes and look-ups read, on PostgreSQL.
 
 use super::PostgresLog;
-use crate::store::log::outcomes::{Bounds, MessageOrigin, still_has};
+use crate::store::log::outcomes::MessageOrigin;
 use crate::store::log::rows::PageOutcome;
-use crate::store::log::types::{BLOCK, LogError, QueueId};
+use crate::store::log::types::{BLOCK, LogError, QueueId, UploadId};
 
 type OutcomeColumns =
     (i64, i64, i16, Option<String>, Option<Vec<i64>>, Option<Vec<i16>>, Option<String>, i64);
@@ -13,10 +13,12 @@ impl PostgresLog {
         &self,
         first: QueueId,
     ) -> Result<Vec<QueueId>, LogError> {
-        let ids: Vec<i32> = sqlx::query_scalar("select id from queue where id>=$1 order by id")
-            .bind(first.0)
-            .fetch_all(&self.pool)
-            .await?;
+        let ids: Vec<i32> = sqlx::query_scalar(
+            "select id from queue where id>=$1 and deleted_at is null order by id",
+        )
+        .bind(first.0)
+        .fetch_all(&self.pool)
+        .await?;
         Ok(ids.into_iter().map(QueueId).collect())
     }
 
@@ -26,7 +28,7 @@ impl PostgresLog {
         &self,
         queue: QueueId,
         from: i64,
-        bounds: Bounds,
+        of: Option<UploadId>,
     ) -> Result<Option<i64>, LogError> {
         Ok(sqlx::query_scalar(
             "select first_id from outcome where queue_id=$1 and first_id>=$2-$2%$5 and last_id>=$2 \
@@ -36,7 +38,7 @@ impl PostgresLog {
         )
         .bind(queue.0)
         .bind(from)
-        .bind(bounds.upload.map(|upload| upload.0))
+        .bind(of.map(|upload| upload.0))
         .bind(i64::MAX)
         .bind(BLOCK)
         .fetch_optional(&self.pool)
@@ -47,7 +49,7 @@ impl PostgresLog {
         &self,
         queue: QueueId,
         block: i64,
-        bounds: Bounds,
+        of: Option<UploadId>,
     ) -> Result<Vec<PageOutcome>, LogError> {
         let rows: Vec<OutcomeColumns> = sqlx::query_as(
             "select first_id, last_id, kind, mask, ids, attempts, items, settled_at from outcome \
@@ -56,7 +58,7 @@ impl PostgresLog {
         .bind(queue.0)
         .bind(block)
         .bind(BLOCK)
-        .bind(bounds.upload.map(|upload| upload.0))
+        .bind(of.map(|upload| upload.0))
         .fetch_all(&self.pool)
         .await?;
         let page = |(first_id, last_id, kind, mask, ids, attempts, items, settled_at)| {
@@ -75,33 +77,5 @@ impl PostgresLog {
         .bind(ids)
         .fetch_all(&self.pool)
         .await?)
-    }
-
-    pub(in crate::store::log) async fn is_waiting(
-        &self,
-        queue: QueueId,
-        message: i64,
-    ) -> Result<bool, LogError> {
-        let again: bool = sqlx::query_scalar(
-            "select exists (select 1 from redelivery where queue_id=$1 and message_id=$2)",
-        )
-        .bind(queue.0)
-        .bind(message)
-        .fetch_one(&self.pool)
-        .await?;
-        let segments: Vec<(i64, i32, i32, Option<Vec<i16>>)> = sqlx::query_as(
-            "select first_id, size, next, taken from segment \
-             where queue_id=$1 and first_id<=$2 and first_id>$2-$3",
-        )
-        .bind(queue.0)
-        .bind(message)
-        .bind(BLOCK)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(again
-            || segments.into_iter().any(|(first, size, next, taken)| {
-                let taken = taken.map(|all| all.into_iter().map(i64::from).collect::<Vec<_>>());
-                still_has(message - first, size.into(), next.into(), taken.as_deref())
-            }))
     }
 }

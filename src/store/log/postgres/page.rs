@@ -8,6 +8,23 @@ use crate::store::log::page::{
 };
 use crate::store::log::types::{BLOCK, LogError, QueueId, UploadId};
 
+/// One statement, so that a message that moves from one place to another is seen in one.
+pub(super) const PLACES: &str = "
+select $4::int8, s.first_id, s.size::int8, s.next::int8, 0::int8, null::text, s.taken::int8[]
+from unnest($1::int8[]) b(first)
+join segment s on s.queue_id=$2 and s.first_id>=b.first and s.first_id<b.first+$3
+union all
+select $5::int8, l.first_id, l.n::int8, 0::int8, 0::int8, l.settled, l.ids
+from lease l where l.queue_id=$2 and l.first_id/$3*$3=any($1::int8[])
+union all
+select $6::int8, r.message_id, 1::int8, 0::int8, 0::int8, null::text, null::int8[]
+from unnest($1::int8[]) b(first)
+join redelivery r on r.queue_id=$2 and r.message_id>=b.first and r.message_id<b.first+$3
+union all
+select $7::int8, o.first_id, o.last_id-o.first_id+1, 0::int8, o.kind::int8, o.mask, o.ids
+from unnest($1::int8[]) b(first)
+join outcome o on o.queue_id=$2 and o.first_id>=b.first and o.first_id<b.first+$3";
+
 impl PostgresLog {
     pub(in crate::store::log) async fn upload_rows(
         &self,
@@ -65,35 +82,20 @@ impl PostgresLog {
 
     pub(in crate::store::log) async fn places(
         &self,
+        executor: impl sqlx::PgExecutor<'_>,
         queue: QueueId,
         blocks: &[i64],
     ) -> Result<Vec<Place>, LogError> {
-        // One statement, so that a message that moves from one place to another is seen in one.
-        let rows: Vec<PlaceColumns> = sqlx::query_as(
-            "select $4::int8, s.first_id, s.size::int8, s.next::int8, 0::int8, null::text, s.taken::int8[] \
-             from unnest($1::int8[]) b(first) \
-             join segment s on s.queue_id=$2 and s.first_id>=b.first and s.first_id<b.first+$3 \
-             union all \
-             select $5::int8, l.first_id, l.n::int8, 0::int8, 0::int8, l.settled, l.ids \
-             from lease l where l.queue_id=$2 and l.first_id/$3*$3=any($1::int8[]) \
-             union all \
-             select $6::int8, r.message_id, 1::int8, 0::int8, 0::int8, null::text, null::int8[] \
-             from unnest($1::int8[]) b(first) \
-             join redelivery r on r.queue_id=$2 and r.message_id>=b.first and r.message_id<b.first+$3 \
-             union all \
-             select $7::int8, o.first_id, o.last_id-o.first_id+1, 0::int8, o.kind::int8, o.mask, o.ids \
-             from unnest($1::int8[]) b(first) \
-             join outcome o on o.queue_id=$2 and o.first_id>=b.first and o.first_id<b.first+$3",
-        )
-        .bind(blocks)
-        .bind(queue.0)
-        .bind(BLOCK)
-        .bind(Place::SEGMENT)
-        .bind(Place::LEASE)
-        .bind(Place::REDELIVERY)
-        .bind(Place::OUTCOME)
-        .fetch_all(&self.pool)
-        .await?;
+        let rows: Vec<PlaceColumns> = sqlx::query_as(self.sql.places.clone())
+            .bind(blocks)
+            .bind(queue.0)
+            .bind(BLOCK)
+            .bind(Place::SEGMENT)
+            .bind(Place::LEASE)
+            .bind(Place::REDELIVERY)
+            .bind(Place::OUTCOME)
+            .fetch_all(executor)
+            .await?;
         Ok(rows.into_iter().map(Place).collect())
     }
 

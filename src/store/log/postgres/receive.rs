@@ -10,7 +10,7 @@ use crate::domain::RowNumber;
 use crate::store::clock::duration;
 use crate::store::log::gather::in_order;
 use crate::store::log::types::{
-    Emptiness, Handed, HandedLease, LogError, QueueId, Received, UploadId,
+    Emptiness, Expiries, Handed, HandedLease, LogError, QueueId, Received, UploadId,
 };
 
 impl PostgresLog {
@@ -59,11 +59,12 @@ impl PostgresLog {
     }
 
     async fn next_due(&self, queue: QueueId) -> Result<Emptiness, LogError> {
-        let in_ms: Option<i64> = sqlx::query_scalar(self.sql.next_due.clone())
+        let in_ms = sqlx::query_scalar::<_, Option<i64>>(self.sql.next_due.clone())
             .bind(queue.0)
             .bind(self.clock.offset_ms())
-            .fetch_one(&self.pool)
-            .await?;
+            .fetch_optional(&self.pool)
+            .await?
+            .flatten();
         Ok(match in_ms {
             Some(in_ms) if in_ms <= 0 => Emptiness::Contended,
             in_ms => Emptiness::Until(in_ms.map(duration)),
@@ -77,13 +78,16 @@ fn lease(row: &PgRow) -> Result<HandedLease, LogError> {
     let first_id: i64 = row.try_get(5)?;
     let ids: Option<Vec<i64>> = row.try_get(6)?;
     let attempts: Option<Vec<i16>> = row.try_get(7)?;
-    let positions: Vec<i32> = row.try_get::<Option<_>, _>(8)?.unwrap_or_default();
-    let sheets: Vec<Option<i16>> = row.try_get::<Option<_>, _>(9)?.unwrap_or_default();
-    let numbers: Vec<Option<i32>> = row.try_get::<Option<_>, _>(10)?.unwrap_or_default();
-    let data_lengths: Vec<Option<i32>> = row.try_get::<Option<_>, _>(11)?.unwrap_or_default();
-    let mut data = Texts(row.try_get::<Option<&str>, _>(12)?.unwrap_or_default());
-    let lengths: Vec<Option<i32>> = row.try_get::<Option<_>, _>(13)?.unwrap_or_default();
-    let mut attributes = Texts(row.try_get::<Option<&str>, _>(14)?.unwrap_or_default());
+    let expiries = Expiries(row.try_get(8)?);
+    let created: Option<i64> = row.try_get(9)?;
+    let created_each: Option<Vec<Option<i64>>> = row.try_get(10)?;
+    let positions: Vec<i32> = row.try_get::<Option<_>, _>(11)?.unwrap_or_default();
+    let sheets: Vec<Option<i16>> = row.try_get::<Option<_>, _>(12)?.unwrap_or_default();
+    let numbers: Vec<Option<i32>> = row.try_get::<Option<_>, _>(13)?.unwrap_or_default();
+    let data_lengths: Vec<Option<i32>> = row.try_get::<Option<_>, _>(14)?.unwrap_or_default();
+    let mut data = Texts(row.try_get::<Option<&str>, _>(15)?.unwrap_or_default());
+    let lengths: Vec<Option<i32>> = row.try_get::<Option<_>, _>(16)?.unwrap_or_default();
+    let mut attributes = Texts(row.try_get::<Option<&str>, _>(17)?.unwrap_or_default());
     let mut messages = Vec::with_capacity(positions.len());
     for (at, position) in positions.into_iter().enumerate() {
         let position = u16::try_from(position).unwrap_or(u16::MAX);
@@ -93,6 +97,8 @@ fn lease(row: &PgRow) -> Result<HandedLease, LogError> {
         };
         let attempt =
             attempts.as_ref().and_then(|all| all.get(usize::from(position)).copied()).unwrap_or(1);
+        let created_here =
+            || created_each.as_ref().and_then(|all| all.get(usize::from(position)).copied()?);
         messages.push(Handed {
             position,
             id: id.ok_or(LogError::Damaged("a message beyond the end of its lease"))?,
@@ -102,6 +108,8 @@ fn lease(row: &PgRow) -> Result<HandedLease, LogError> {
                 .map(|(sheet, row)| (sheet.cast_unsigned(), RowNumber(row.cast_unsigned()))),
             data: data.next(element(&data_lengths, at)?)?.unwrap_or_default(),
             attributes: attributes.next(element(&lengths, at)?)?,
+            created_ms: created.or_else(created_here).unwrap_or(0),
+            expires_ms: expiries.at(usize::from(position)),
         });
     }
     Ok(HandedLease {

@@ -12,7 +12,7 @@ use super::publish::array_text;
 use crate::domain::{RetryPolicy, Settled, Settlement, Verdict};
 use crate::store::clock::duration;
 use crate::store::log::plan::Plan;
-use crate::store::log::types::{LeaseRow, LogError, QueueId, UploadId};
+use crate::store::log::types::{Expiries, LeaseRow, LogError, QueueId, UploadId};
 
 impl PostgresLog {
     pub(in crate::store::log) async fn settle(
@@ -170,6 +170,8 @@ impl PostgresLog {
             .bind(column!(again, row => row.attempts))
             .bind(column!(again, row => row.available_at))
             .bind(column!(again, row => row.last_error.as_deref()))
+            .bind(column!(again, row => row.expires_at))
+            .bind(column!(again, row => row.died))
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -212,6 +214,9 @@ fn lease_row(row: &PgRow) -> Result<LeaseRow, LogError> {
             most: duration(row.try_get(11)?),
         },
         dead_queue: row.try_get::<Option<i32>, _>(12)?.map(QueueId),
-        now_ms: row.try_get(13)?,
+        expiries: Expiries(row.try_get(13)?),
+        recorded: row.try_get(14)?,
+        dead_retention_ms: row.try_get(15)?,
+        now_ms: row.try_get(16)?,
     })
 }

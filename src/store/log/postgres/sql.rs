@@ -42,8 +42,16 @@ pub struct Statements {
     pub purge: SqlStr,
     /// Ends what waited too long.
     pub expire: SqlStr,
-    /// Brings dead messages back.
-    pub redrive: SqlStr,
+    /// What of a range of blocks a queue holds or has ended.
+    pub places: SqlStr,
+    /// Forgets the deaths of messages that begin a new life.
+    pub undo_deaths: SqlStr,
+    /// Counts messages to and from the copies of their batches.
+    pub count_copies: SqlStr,
+    /// Batches of plain messages that are over.
+    pub ended_batches: SqlStr,
+    /// What a queue holds of leases, segments, redeliveries and outcomes, removed.
+    pub remove: [SqlStr; 4],
     /// Who has a message in hands.
     pub holder: SqlStr,
     /// What a queue holds.
@@ -70,9 +78,13 @@ impl Default for Statements {
             lock_queue: s(LOCK_QUEUE),
             write_plan: s(WRITE_PLAN),
             extend: s(EXTEND),
-            purge: s(PURGE),
-            expire: s(EXPIRE),
-            redrive: s(REDRIVE),
+            purge: s(super::waiting::PURGE),
+            expire: s(super::waiting::EXPIRE),
+            places: s(super::page::PLACES),
+            undo_deaths: s(super::redrive::UNDO_DEATHS),
+            count_copies: s(super::redrive::COUNT_COPIES),
+            ended_batches: s(super::remove::ENDED_BATCHES),
+            remove: super::remove::REMOVE.map(s),
             holder: s(HOLDER),
             depth: s(DEPTH),
             counts: s(COUNTS),
@@ -102,8 +114,8 @@ allowed as materialized (
   select now from clock
   where exists (select 1 from topic where id=$2 and version=$3)
     and ($4::int8 is null or exists (select 1 from fence))),
-b as (insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,created_at)
-  select $6,$7,$2,$4,$8,$9,$10,$11,(select coalesce(sum(size),0) from unnest($14::int[]) size),now from allowed),
+b as (insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,queues,sizes,created_at)
+  select $6,$7,$2,$4,$8,$9,$10,$11,(select coalesce(sum(size),0) from unnest($14::int[]) size),$13,$14,now from allowed),
 s as (insert into segment(queue_id,first_id,size,taken,upload_id,turn,held,available_at,expires_at,created_at)
   select x.queue,$6,x.size,x.taken::smallint[],$4,
     x.turn,$12,now+x.delay,now+x.retention,now
@@ -140,31 +152,35 @@ from (select) one left join lateral (
 /// Redeliveries are deleted by a join: by `any` of an array, whose length the planner cannot know, it
 /// would go through all of the queue's.
 /// A row a lease; its messages come in any order, and the array of positions says which is which.
+/// When they were published and when they expire is one number for a slice of a segment, and by
+/// position for retries. Of a queue that is being removed nothing is handed out any more.
 const RECEIVE: &str = concat!(
     "
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$3::int8 as now),
-q as materialized (select deadline_ms, max_deliveries from queue where id=$1),
+q as materialized (select deadline_ms, max_deliveries from queue where id=$1 and deleted_at is null),
 h as materialized (
   select size-next as remaining from segment
-  where queue_id=$1 and not held and (turn,first_id)>=($5::int,$6::int8) and available_at<=(select now from clock)
+  where exists (select 1 from q) and queue_id=$1 and not held and (turn,first_id)>=($5::int,$6::int8) and available_at<=(select now from clock)
     and (expires_at is null or expires_at>(select now from clock))
   order by turn, first_id limit 4),
 r as materialized (
-  select message_id, upload_id, attempts, last_error from redelivery
-  where queue_id=$1 and available_at>=$7::int8 and available_at<=(select now from clock) order by available_at
+  select message_id, upload_id, attempts, expires_at from redelivery
+  where exists (select 1 from q) and queue_id=$1 and available_at>=$7::int8 and available_at<=(select now from clock)
+    and (expires_at is null or expires_at>(select now from clock)) order by available_at
   limit (select case when exists (select 1 from h) then ($2::int*$4::int+(random()<0.5)::int)/2 else $2::int*$4::int end)
   for update skip locked),
 rd as (delete from redelivery d using r where d.queue_id=$1 and d.message_id=r.message_id),
 nr as materialized (
   select gen_random_uuid() as id, consumer, upload_id, min(message_id) as first_id, count(*)::int as n,
-    array_agg(message_id order by message_id) as ids, array_agg((attempts+1)::smallint order by message_id) as attempts
+    array_agg(message_id order by message_id) as ids, array_agg(least(attempts+1,32767)::smallint order by message_id) as attempts,
+    case when count(expires_at)>0 then array_agg(expires_at order by message_id) end as expiries
   from (select *, ((row_number() over (order by message_id)-1)/$2::int)::int as consumer from r) x
   group by consumer, message_id/1000, upload_id, case when attempts+1>=(select max_deliveries from q) then message_id end),
-rl as (insert into lease(id,queue_id,upload_id,first_id,n,ids,attempts,unsettled,expires_at)
-  select id, $1, upload_id, first_id, n, ids, attempts, n, (select now from clock)+(select deadline_ms from q) from nr),
+rl as (insert into lease(id,queue_id,upload_id,first_id,n,ids,attempts,expiries,unsettled,expires_at)
+  select id, $1, upload_id, first_id, n, ids, attempts, expiries, n, (select now from clock)+(select deadline_ms from q) from nr),
 s as materialized (
-  select first_id, size, next, taken, upload_id, turn from segment
-  where queue_id=$1 and not held and (turn,first_id)>=($5::int,$6::int8) and available_at<=(select now from clock)
+  select first_id, size, next, taken, upload_id, turn, created_at, expires_at from segment
+  where exists (select 1 from q) and queue_id=$1 and not held and (turn,first_id)>=($5::int,$6::int8) and available_at<=(select now from clock)
     and (expires_at is null or expires_at>(select now from clock))
   order by turn, first_id
   limit (select case when (select count(*) from r)>=$2::int*$4::int then 0
@@ -178,32 +194,38 @@ t as materialized (
 sd as (delete from segment g using t where g.queue_id=$1 and g.first_id=t.first_id and t.next+t.take=t.size),
 su as (update segment g set next=t.next+t.take from t where g.queue_id=$1 and g.first_id=t.first_id and t.next+t.take<t.size),
 ns as materialized (
-  select gen_random_uuid() as id, consumer, upload_id, first_id+coalesce(taken[at+1],at) as first_id, n,
+  select gen_random_uuid() as id, consumer, upload_id, first_id+coalesce(taken[at+1],at) as first_id, n, created_at,
+    case when expires_at is not null then array[expires_at] end as expiries,
     case when taken is not null then (select array_agg(first_id+o order by o) from unnest(taken[at+1:at+n]) o) end as ids
   from (select t.*, c as consumer, next+greatest(before,c*$2::int)-before as at,
       least(before+take,(c+1)*$2::int)-greatest(before,c*$2::int) as n
     from t cross join lateral generate_series(before/$2::int,(before+take-1)/$2::int) c) x),
-sl as (insert into lease(id,queue_id,upload_id,first_id,n,ids,unsettled,expires_at)
-  select id, $1, upload_id, first_id, n, ids, n, (select now from clock)+(select deadline_ms from q) from ns)
-select l.id, l.upload_id, l.n, (select deadline_ms from q), l.consumer, l.first_id, null::int8[] as ids, null::smallint[], x.*
+sl as (insert into lease(id,queue_id,upload_id,first_id,n,ids,expiries,unsettled,expires_at)
+  select id, $1, upload_id, first_id, n, ids, expiries, n, (select now from clock)+(select deadline_ms from q) from ns)
+select l.id, l.upload_id, l.n, (select deadline_ms from q), l.consumer, l.first_id, null::int8[] as ids, null::smallint[],
+  l.expiries, l.created_at, null::int8[], x.*
 from ns l cross join lateral (select array_agg((m.id-l.first_id)::int), ", gather!(), "
   from message m where m.id>=l.first_id and m.id<l.first_id+l.n) x where l.ids is null
 union all
-select l.id, l.upload_id, l.n, (select deadline_ms from q), l.consumer, l.first_id, l.ids, l.attempts, x.*
-from (select id, upload_id, n, consumer, first_id, ids, attempts from nr
-  union all select id, upload_id, n, consumer, first_id, ids, null from ns where ids is not null) l
+select l.id, l.upload_id, l.n, (select deadline_ms from q), l.consumer, l.first_id, l.ids, l.attempts, l.expiries, l.created_at,
+  case when l.created_at is null then (select array_agg((select b.created_at from batch b where b.first_id<=u.mid order by b.first_id desc limit 1) order by u.pos)
+    from unnest(l.ids) with ordinality u(mid,pos)) end, x.*
+from (select id, upload_id, n, consumer, first_id, ids, attempts, expiries, null::int8 as created_at from nr
+  union all select id, upload_id, n, consumer, first_id, ids, null, expiries, created_at from ns where ids is not null) l
 cross join lateral (select array_agg((u.pos-1)::int), ", gather!(), "
   from unnest(l.ids) with ordinality u(mid,pos) join message m on m.id=u.mid) x");
 
 /// Without SKIP LOCKED: whether a receive that found nothing was right.
-/// Segments past their retention are left out as there: they come due for nobody.
+/// What is past its retention is left out as there: they come due for nobody.
 const NEXT_DUE: &str = "
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now)
 select least(
   (select min(available_at) from segment where queue_id=$1 and not held
     and (expires_at is null or expires_at>(select now from clock))),
-  (select available_at from redelivery where queue_id=$1 order by available_at limit 1))
-  - (select now from clock)";
+  (select available_at from redelivery where queue_id=$1
+    and (expires_at is null or expires_at>(select now from clock)) order by available_at limit 1))
+  - (select now from clock)
+where exists (select 1 from queue where id=$1 and deleted_at is null)";
 
 /// Leases are locked in the order of their ids, as by all who settle. Answers those it applied to;
 /// the others are gone, or partly settled.
@@ -214,13 +236,16 @@ with l as materialized (
 gone as (delete from lease where id=any(array(select id from l))),
 o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,attempts,items,settled_at)
   select queue_id, first_id, coalesce(ids[n],first_id+n-1), upload_id, 1, n, ids, attempts, items,
-    (extract(epoch from clock_timestamp())*1000)::int8+$4::int8 from l)
+    (extract(epoch from clock_timestamp())*1000)::int8+$4::int8 from l
+  where l.upload_id is not null or (select record_outcomes from queue q where q.id=l.queue_id))
 select id from l";
 
 macro_rules! lease_columns {
     () => {
         "select l.id, l.queue_id, l.upload_id, l.first_id, l.n, l.ids, l.attempts, l.settled,
   q.max_deliveries, q.backoff_first_ms, q.backoff_factor, q.backoff_most_ms, q.dead_queue_id,
+  l.expiries, l.upload_id is not null or q.record_outcomes,
+  (select d.retention_ms from queue d where d.id=q.dead_queue_id),
   (extract(epoch from clock_timestamp())*1000)::int8+$1::int8 as now
 from lease l join queue q on q.id=l.queue_id "
     };
@@ -245,56 +270,26 @@ part as (update lease l set settled=x.settled, unsettled=x.unsettled
 ended as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,mask,ids,attempts,items,settled_at)
   select x.queue,x.first,x.last,x.upload,x.kind,x.n,x.mask,x.ids::int8[],x.attempts::smallint[],x.items,$5
   from unnest($6::int[],$7::int8[],$8::int8[],$9::int8[],$10::smallint[],$11::int[],$12::text[],$13::text[],$14::text[],$15::text[])
-    x(queue,first,last,upload,kind,n,mask,ids,attempts,items))
-insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error)
-select * from unnest($16::int[],$17::int8[],$18::int8[],$19::smallint[],$20::int8[],$21::text[])";
+    x(queue,first,last,upload,kind,n,mask,ids,attempts,items)),
+r as materialized (select * from unnest($16::int[],$17::int8[],$18::int8[],$19::smallint[],$20::int8[],$21::text[],$22::int8[],$23::bool[])
+  x(queue,id,upload,attempts,available,error,expires,died)),
+again as (insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error,expires_at)
+  select queue,id,upload,attempts,available,error,expires from r where not died)
+insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error,expires_at)
+select queue,id,upload,attempts,available,error,expires from r where died
+on conflict do nothing";
 
 /// Leases are locked in the order of their ids, as by those who settle.
 const EXTEND: &str = "
 with x as materialized (select id from lease where id=any($2::uuid[]) order by id for update)
-update lease l set expires_at=(extract(epoch from clock_timestamp())*1000)::int8+$1::int8+q.deadline_ms
-from x, queue q where l.id=x.id and q.id=l.queue_id returning l.id, q.deadline_ms";
-
-/// Segments are taken away whole and become one outcome each; redeliveries one each. Both are
-/// locked in the order of their ids: two purges, or a purge and the release of an upload, would
-/// otherwise wait for each other.
-const PURGE: &str = "
-with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now),
-ls as materialized (select first_id from segment where queue_id=$1 order by first_id for update),
-lr as materialized (select message_id from redelivery where queue_id=$1 order by message_id for update),
-s as (delete from segment g using ls where g.queue_id=$1 and g.first_id=ls.first_id returning g.*),
-r as (delete from redelivery g using lr where g.queue_id=$1 and g.message_id=lr.message_id returning g.*),
-o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,attempts,settled_at)
-  select $1, first_id+coalesce(taken[next+1],next), first_id+coalesce(taken[size],size-1), upload_id, 4, size-next,
-    (select array_agg(first_id+x order by x) from unnest(taken[next+1:size]) x), null, (select now from clock) from s
-  union all
-  select $1, message_id, message_id, upload_id, 4, 1, null, array[attempts], (select now from clock) from r)
-select coalesce((select sum(size-next) from s),0)::int8+(select count(*) from r)";
-
-const EXPIRE: &str = "
-with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$1::int8 as now),
-x as materialized (select queue_id, first_id from segment
-  where expires_at<=(select now from clock) and not held limit $2 for update skip locked),
-s as (delete from segment g using x where g.queue_id=x.queue_id and g.first_id=x.first_id returning g.*),
-o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,settled_at)
-  select queue_id, first_id+coalesce(taken[next+1],next), first_id+coalesce(taken[size],size-1), upload_id, 3, size-next,
-    (select array_agg(first_id+y order by y) from unnest(taken[next+1:size]) y), (select now from clock) from s)
-select coalesce(sum(size-next),0)::int8 from s";
-
-/// The dead outcome goes with it: a message's next life may not find its last one's end.
-const REDRIVE: &str = "
-with d as materialized (select message_id, upload_id, last_error from redelivery
-  where queue_id=$1 order by available_at limit $3 for update skip locked),
-gone as (delete from redelivery where queue_id=$1 and message_id=any(array(select message_id from d))),
-o as (delete from outcome where queue_id=$2 and kind=2 and first_id=any(array(select message_id from d))),
-a as (insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error)
-  select $2, message_id, upload_id, 0, (extract(epoch from clock_timestamp())*1000)::int8+$4::int8, last_error from d)
-select count(*) from d";
+update lease l set expires_at=(extract(epoch from clock_timestamp())*1000)::int8+$1::int8+coalesce($3::int8,q.deadline_ms)
+from x, queue q where l.id=x.id and q.id=l.queue_id returning l.id, coalesce($3::int8,q.deadline_ms)";
 
 const HOLDER: &str = "
 select id, pos from (
   select id, settled, (case when ids is null then $2-first_id else array_position(ids,$2)-1 end)::int as pos from lease
-  where queue_id=$1 and first_id<=$2 and case when ids is null then $2<first_id+n else $2=any(ids) end) l
+  where queue_id=$1 and exists (select 1 from queue where id=$1 and deleted_at is null)
+    and first_id<=$2 and case when ids is null then $2<first_id+n else $2=any(ids) end) l
 where settled is null or substr(settled,pos+1,1)='0'";
 
 const DEPTH: &str = "

@@ -74,7 +74,7 @@ impl PostgresLog {
         Ok(())
     }
 
-    /// Removes all that an upload published and that was held still.
+    /// Removes all that an upload published, as far as it is held still, with what was recorded of it.
     pub(super) async fn take_back(
         &self,
         tx: &mut sqlx::PgTransaction<'_>,

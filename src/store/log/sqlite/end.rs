@@ -1,16 +1,15 @@
 //! How an upload stands, and its early or final end, on SQLite.
 
-use sqlx::Row;
-
 use super::upload::take_back;
 use super::{SqliteLog, from_json, to_json};
-use crate::store::log::types::{Counts, LogError, Standing, UploadId};
+use crate::store::log::standing_of;
+use crate::store::log::types::{LogError, Standing, UploadId};
 
 const STANDING: &str = "
 with b as materialized (
   select coalesce(sum(n),0) as n, coalesce(sum(unrouted),0) as unrouted, coalesce(sum(copies),0) as copies,
     min(first_id) as low, max(first_id+n) as high from batch where upload_id=?1),
-live as materialized (select id from queue q where not exists (select 1 from queue p where p.dead_queue_id=q.id)),
+live as materialized (select id from queue where not keeps_dead),
 o as materialized (
   select o.kind, sum(o.n) as n from live join outcome o on o.queue_id=live.id
     and o.first_id>=(select low from b) and o.first_id<(select high from b)
@@ -29,23 +28,8 @@ impl SqliteLog {
         &self,
         upload: UploadId,
     ) -> Result<Standing, LogError> {
-        let row = sqlx::query(STANDING).bind(upload.0).fetch_one(&self.readers).await?;
-        let count = |at: usize| -> Result<u64, LogError> {
-            Ok(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0))
-        };
-        Ok(Standing {
-            messages: count(0)?,
-            unrouted: count(1)?,
-            copies: count(2)?,
-            rejected: count(3)?,
-            in_flight: count(4)?,
-            ended: Counts {
-                done: count(5)?,
-                dead: count(6)?,
-                expired: count(7)?,
-                cancelled: count(8)?,
-            },
-        })
+        let row = sqlx::query_as(STANDING).bind(upload.0).fetch_one(&self.readers).await?;
+        Ok(standing_of(row))
     }
 
     pub(in crate::store::log) async fn working_uploads(&self) -> Result<Vec<UploadId>, LogError> {
@@ -136,7 +120,7 @@ impl SqliteLog {
         }
         let waiting: Vec<(i32, i64, i16)> = sqlx::query_as(
             "delete from redelivery where upload_id=? \
-               and queue_id not in (select dead_queue_id from queue where dead_queue_id is not null) \
+               and queue_id in (select id from queue where not keeps_dead) \
              returning queue_id, message_id, attempts",
         )
         .bind(upload.0)

@@ -5,14 +5,19 @@
 //! connections of their own and see what was last committed. Arrays are JSON text.
 
 mod end;
+mod look;
 mod outcomes;
 mod page;
 mod publish;
 mod receive;
+mod redrive;
+mod remove;
 mod rows;
 mod settle;
 mod upload;
 mod waiting;
+
+pub(super) use page::places;
 
 use std::time::Duration;
 
@@ -33,7 +38,7 @@ type Holding = (String, i64, i32, Option<String>, Option<String>);
 #[derive(Debug, Clone)]
 pub(super) struct SqliteLog {
     writer: SqlitePool,
-    readers: SqlitePool,
+    pub(super) readers: SqlitePool,
     clock: Clock,
 }
 
@@ -55,17 +60,19 @@ impl SqliteLog {
     pub(super) async fn extend(
         &self,
         receipts: &[Uuid],
+        lasting_ms: Option<i64>,
     ) -> Result<Vec<(Uuid, Duration)>, LogError> {
         let now = self.clock.now_ms();
         let mut tx = self.write().await?;
         let mut extended = vec![];
         for receipt in receipts {
             let deadline: Option<i64> = sqlx::query_scalar(
-                "update lease set expires_at=?1+(select deadline_ms from queue where id=queue_id) \
+                "update lease set expires_at=?1+coalesce(?3,(select deadline_ms from queue where id=queue_id)) \
                  where id=?2 returning expires_at-?1",
             )
             .bind(now)
             .bind(receipt.to_string())
+            .bind(lasting_ms)
             .fetch_optional(&mut *tx)
             .await?;
             extended.extend(deadline.map(|millis| (*receipt, duration(millis))));
@@ -97,10 +104,10 @@ impl SqliteLog {
     ) -> Result<Option<(Uuid, u16)>, LogError> {
         let rows: Vec<Holding> = sqlx::query_as(
             "select id, first_id, n, ids, settled from lease \
-             where queue_id=? and first_id<=? and first_id>?-?",
+             where queue_id=?1 and first_id<=?2 and first_id>?2-?3 \
+               and exists (select 1 from queue where id=?1 and deleted_at is null)",
         )
         .bind(queue.0)
-        .bind(message)
         .bind(message)
         .bind(BLOCK)
         .fetch_all(&self.readers)

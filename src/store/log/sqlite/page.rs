@@ -1,6 +1,7 @@
 //! Pages of an upload's rows and findings on SQLite.
 
 use futures::TryStreamExt;
+use sqlx::SqliteExecutor;
 
 use super::{SqliteLog, from_json, to_json};
 use crate::store::log::page::{
@@ -62,45 +63,6 @@ impl SqliteLog {
         }
     }
 
-    pub(in crate::store::log) async fn places(
-        &self,
-        queue: QueueId,
-        blocks: &[i64],
-    ) -> Result<Vec<Place>, LogError> {
-        // One statement, so that a message that moves from one place to another is seen in one.
-        let rows: Vec<Columns> = sqlx::query_as(
-            "select ?4, s.first_id, s.size, s.next, 0, null, s.taken \
-             from json_each(?1) b cross join segment s \
-             where s.queue_id=?2 and s.first_id>=b.value and s.first_id<b.value+?3 \
-             union all \
-             select ?5, first_id, n, 0, 0, settled, ids from lease \
-             where queue_id=?2 and first_id/?3*?3 in (select value from json_each(?1)) \
-             union all \
-             select ?6, r.message_id, 1, 0, 0, null, null \
-             from json_each(?1) b cross join redelivery r \
-             where r.queue_id=?2 and r.message_id>=b.value and r.message_id<b.value+?3 \
-             union all \
-             select ?7, o.first_id, o.last_id-o.first_id+1, 0, o.kind, o.mask, o.ids \
-             from json_each(?1) b cross join outcome o \
-             where o.queue_id=?2 and o.first_id>=b.value and o.first_id<b.value+?3",
-        )
-        .bind(to_json(blocks))
-        .bind(queue.0)
-        .bind(BLOCK)
-        .bind(Place::SEGMENT)
-        .bind(Place::LEASE)
-        .bind(Place::REDELIVERY)
-        .bind(Place::OUTCOME)
-        .fetch_all(&self.readers)
-        .await?;
-        rows.into_iter()
-            .map(|(what, first, size, next, kind, mask, ids)| {
-                let ids = from_json(ids.as_deref())?;
-                Ok(Place((what, first, size, next, kind, mask, ids)))
-            })
-            .collect()
-    }
-
     pub(in crate::store::log) async fn findings_after(
         &self,
         upload: UploadId,
@@ -121,4 +83,43 @@ impl SqliteLog {
         .fetch_all(&self.readers)
         .await?)
     }
+}
+
+pub(in crate::store::log) async fn places(
+    executor: impl SqliteExecutor<'_>,
+    queue: QueueId,
+    blocks: &[i64],
+) -> Result<Vec<Place>, LogError> {
+    // One statement, so that a message that moves from one place to another is seen in one.
+    let rows: Vec<Columns> = sqlx::query_as(
+        "select ?4, s.first_id, s.size, s.next, 0, null, s.taken \
+         from json_each(?1) b cross join segment s \
+         where s.queue_id=?2 and s.first_id>=b.value and s.first_id<b.value+?3 \
+         union all \
+         select ?5, first_id, n, 0, 0, settled, ids from lease \
+         where queue_id=?2 and first_id/?3*?3 in (select value from json_each(?1)) \
+         union all \
+         select ?6, r.message_id, 1, 0, 0, null, null \
+         from json_each(?1) b cross join redelivery r \
+         where r.queue_id=?2 and r.message_id>=b.value and r.message_id<b.value+?3 \
+         union all \
+         select ?7, o.first_id, o.last_id-o.first_id+1, 0, o.kind, o.mask, o.ids \
+         from json_each(?1) b cross join outcome o \
+         where o.queue_id=?2 and o.first_id>=b.value and o.first_id<b.value+?3",
+    )
+    .bind(to_json(blocks))
+    .bind(queue.0)
+    .bind(BLOCK)
+    .bind(Place::SEGMENT)
+    .bind(Place::LEASE)
+    .bind(Place::REDELIVERY)
+    .bind(Place::OUTCOME)
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter()
+        .map(|(what, first, size, next, kind, mask, ids)| {
+            let ids = from_json(ids.as_deref())?;
+            Ok(Place((what, first, size, next, kind, mask, ids)))
+        })
+        .collect()
 }

@@ -34,9 +34,11 @@ impl SqliteLog {
         let rows = batch.rows.as_ref();
         let upload = rows.map(|rows| rows.fence.upload.0);
         let n = i32::try_from(batch.messages.len()).unwrap_or(i32::MAX);
+        let queues: Vec<i32> = batch.segments.iter().map(|segment| segment.queue.0).collect();
+        let sizes: Vec<i32> = batch.segments.iter().map(|segment| size_of(segment, n)).collect();
         sqlx::query(
-            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,created_at) \
-             values (?,?,?,?,?,?,?,?,?,?)",
+            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,queues,sizes,created_at) \
+             values (?,?,?,?,?,?,?,?,?,?,?,?)",
         )
         .bind(batch.first_id)
         .bind(n)
@@ -46,7 +48,9 @@ impl SqliteLog {
         .bind(rows.map_or(0, |rows| rows.first_row.0))
         .bind(rows.map_or(0, |rows| rows.last_row.0))
         .bind(batch.unrouted)
-        .bind(batch.segments.iter().map(|segment| size_of(segment, n)).sum::<i32>())
+        .bind(sizes.iter().sum::<i32>())
+        .bind(to_json(&queues))
+        .bind(to_json(&sizes))
         .bind(now)
         .execute(&mut *tx)
         .await?;

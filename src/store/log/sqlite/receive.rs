@@ -8,7 +8,7 @@ use crate::domain::RowNumber;
 use crate::store::clock::duration;
 use crate::store::log::gather::in_order;
 use crate::store::log::types::{
-    BLOCK, Emptiness, Handed, HandedLease, LogError, QueueId, Received, UploadId,
+    BLOCK, Emptiness, Expiries, Handed, HandedLease, LogError, QueueId, Received, UploadId,
 };
 
 /// What one receive has to know of its queue.
@@ -27,10 +27,16 @@ struct NewLease {
     n: usize,
     ids: Option<Vec<i64>>,
     attempts: Option<Vec<i16>>,
+    expiries: Expiries,
+    /// When it was published, if it was all at once.
+    created_at: Option<i64>,
 }
 
-type Due = (i64, Option<i64>, i16);
-type Fresh = (i64, i32, i32, Option<String>, Option<i64>);
+/// A message that comes again: its number, upload, attempts, and when it expires.
+type Due = (i64, Option<i64>, i16, Option<i64>);
+
+/// A segment: first id, size, next, taken, upload, when it was published, and when it expires.
+type Fresh = (i64, i32, i32, Option<String>, Option<i64>, i64, Option<i64>);
 
 impl SqliteLog {
     pub(in crate::store::log) async fn receive(
@@ -40,11 +46,16 @@ impl SqliteLog {
         consumers: i32,
     ) -> Result<Received, LogError> {
         let mut tx = self.write().await?;
-        let (deadline_ms, max_deliveries): (i64, i32) =
-            sqlx::query_as("select deadline_ms, max_deliveries from queue where id=?")
-                .bind(queue.0)
-                .fetch_one(&mut *tx)
-                .await?;
+        let terms: Option<(i64, i32)> = sqlx::query_as(
+            "select deadline_ms, max_deliveries from queue where id=? and deleted_at is null",
+        )
+        .bind(queue.0)
+        .fetch_optional(&mut *tx)
+        .await?;
+        // Of a queue that is being removed nothing is handed out any more.
+        let Some((deadline_ms, max_deliveries)) = terms else {
+            return Ok(Received::Empty(Emptiness::Until(None)));
+        };
         let terms = Terms { queue, deadline_ms, max_deliveries, now: self.clock.now_ms() };
         let mut handed = vec![];
         for consumer in 0..usize::try_from(consumers).unwrap_or(1) {
@@ -84,8 +95,9 @@ async fn take(
     // of single messages sees both.
     let retries = if fresh_waits { (max + usize::from(fastrand::bool())) / 2 } else { max };
     let due: Vec<Due> = sqlx::query_as(
-        "select message_id, upload_id, attempts from redelivery \
-         where queue_id=? and available_at<=? order by available_at limit ?",
+        "select message_id, upload_id, attempts, expires_at from redelivery \
+         where queue_id=?1 and available_at<=?2 and (expires_at is null or expires_at>?2) \
+         order by available_at limit ?3",
     )
     .bind(terms.queue.0)
     .bind(terms.now)
@@ -106,7 +118,7 @@ async fn take(
     let mut leases = group(due, terms.max_deliveries);
     while budget > 0 {
         let segment: Option<Fresh> = sqlx::query_as(
-            "select first_id, size, next, taken, upload_id from segment \
+            "select first_id, size, next, taken, upload_id, created_at, expires_at from segment \
              where queue_id=?1 and held=0 and available_at<=?2 and (expires_at is null or expires_at>?2) \
              order by turn, first_id limit 1",
         )
@@ -125,7 +137,9 @@ async fn take(
 /// Redeliveries as leases: a lease a block and upload; last attempts alone, so that a poisonous row
 /// does not condemn its neighbours.
 fn group(mut due: Vec<Due>, max_deliveries: i32) -> Vec<NewLease> {
-    due.sort_unstable_by_key(|(id, upload, _)| (*id / BLOCK, *upload, *id));
+    due.sort_unstable_by_key(|(id, upload, ..)| (*id / BLOCK, *upload, *id));
+    // Where deliveries are not limited, they are no longer counted when the column is full.
+    let next = |attempts: i16| attempts.saturating_add(1);
     let is_last = |attempts: i16| i32::from(attempts) + 1 >= max_deliveries;
     let same = |a: &Due, b: &Due| {
         a.0 / BLOCK == b.0 / BLOCK && a.1 == b.1 && !is_last(a.2) && !is_last(b.2)
@@ -137,7 +151,9 @@ fn group(mut due: Vec<Due>, max_deliveries: i32) -> Vec<NewLease> {
             first_id: chunk[0].0,
             n: chunk.len(),
             ids: Some(chunk.iter().map(|(id, ..)| *id).collect()),
-            attempts: Some(chunk.iter().map(|(.., attempts)| attempts + 1).collect()),
+            attempts: Some(chunk.iter().map(|(_, _, attempts, _)| next(*attempts)).collect()),
+            expiries: Expiries::of(chunk.iter().map(|(.., expires_at)| *expires_at).collect()),
+            created_at: None,
         })
         .collect()
 }
@@ -146,7 +162,7 @@ fn group(mut due: Vec<Due>, max_deliveries: i32) -> Vec<NewLease> {
 async fn slice(
     tx: &mut SqliteTransaction<'_>,
     queue: QueueId,
-    (base, size, next, taken, upload): Fresh,
+    (base, size, next, taken, upload, created_at, expires_at): Fresh,
     budget: usize,
 ) -> Result<NewLease, LogError> {
     let left = usize::try_from(size - next).unwrap_or(0);
@@ -170,7 +186,16 @@ async fn slice(
     }
     let first_id =
         ids.as_ref().and_then(|ids| ids.first().copied()).unwrap_or(base + i64::from(next));
-    Ok(NewLease { id: Uuid::new_v4(), upload, first_id, n, ids, attempts: None })
+    Ok(NewLease {
+        id: Uuid::new_v4(),
+        upload,
+        first_id,
+        n,
+        ids,
+        attempts: None,
+        expiries: Expiries(expires_at.map(|at| vec![Some(at)])),
+        created_at: Some(created_at),
+    })
 }
 
 async fn insert(
@@ -180,8 +205,8 @@ async fn insert(
 ) -> Result<(), LogError> {
     let n = i64::try_from(lease.n).unwrap_or(i64::MAX);
     sqlx::query(
-        "insert into lease(id,queue_id,upload_id,first_id,n,ids,attempts,unsettled,expires_at) \
-         values (?,?,?,?,?,?,?,?,?)",
+        "insert into lease(id,queue_id,upload_id,first_id,n,ids,attempts,expiries,unsettled,expires_at) \
+         values (?,?,?,?,?,?,?,?,?,?)",
     )
     .bind(lease.id.to_string())
     .bind(terms.queue.0)
@@ -190,6 +215,7 @@ async fn insert(
     .bind(n)
     .bind(lease.ids.as_deref().map(to_json))
     .bind(lease.attempts.as_deref().map(to_json))
+    .bind(lease.expiries.0.as_deref().map(to_json))
     .bind(n)
     .bind(terms.now + terms.deadline_ms)
     .execute(&mut **tx)
@@ -207,19 +233,22 @@ async fn read(
     let rows = match &lease.ids {
         None => {
             sqlx::query(
-                "select id, sheet, \"row\", data, attributes, id-?1 from message where id>=?1 and id<?1+?2",
+                "select id, sheet, \"row\", data, attributes, id-?1, ?3 from message where id>=?1 and id<?1+?2",
             )
             .bind(lease.first_id)
             .bind(i64::try_from(lease.n).unwrap_or(0))
+            .bind(lease.created_at)
             .fetch_all(&mut **tx)
             .await?
         }
         Some(ids) => {
             sqlx::query(
-                "select m.id, m.sheet, m.\"row\", m.data, m.attributes, e.key \
-                 from json_each(?) e join message m on m.id=e.value",
+                "select m.id, m.sheet, m.\"row\", m.data, m.attributes, e.key, coalesce(?2, \
+                   (select b.created_at from batch b where b.first_id<=m.id order by b.first_id desc limit 1)) \
+                 from json_each(?1) e join message m on m.id=e.value",
             )
             .bind(to_json(ids))
+            .bind(lease.created_at)
             .fetch_all(&mut **tx)
             .await?
         }
@@ -241,6 +270,8 @@ async fn read(
             place: sheet.zip(number.map(RowNumber)),
             data: row.try_get::<String, _>(3)?.into(),
             attributes: row.try_get::<Option<String>, _>(4)?.map(Into::into),
+            created_ms: row.try_get::<Option<i64>, _>(6)?.unwrap_or(0),
+            expires_ms: lease.expiries.at(usize::try_from(position).unwrap_or(usize::MAX)),
         });
     }
     Ok(HandedLease {
@@ -257,7 +288,8 @@ async fn next_due(tx: &mut SqliteTransaction<'_>, terms: &Terms) -> Result<Optio
     let (segment, redelivery): (Option<i64>, Option<i64>) = sqlx::query_as(
         "select (select min(available_at) from segment where queue_id=?1 and held=0 \
              and (expires_at is null or expires_at>?2)), \
-           (select available_at from redelivery where queue_id=?1 order by available_at limit 1)",
+           (select available_at from redelivery where queue_id=?1 \
+             and (expires_at is null or expires_at>?2) order by available_at limit 1)",
     )
     .bind(terms.queue.0)
     .bind(terms.now)

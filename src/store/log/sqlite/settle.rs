@@ -8,14 +8,15 @@ use super::{SqliteLog, from_json, receipt, to_json};
 use crate::domain::{RetryPolicy, Settled, Settlement};
 use crate::store::clock::duration;
 use crate::store::log::plan::Plan;
-use crate::store::log::types::{LeaseRow, LogError, QueueId, UploadId};
+use crate::store::log::types::{Expiries, LeaseRow, LogError, QueueId, UploadId};
 
 macro_rules! leases_where {
     ($condition:literal) => {
         concat!(
             "select l.id, l.queue_id, l.upload_id, l.first_id, l.n, l.ids, l.attempts, l.settled, \
                q.max_deliveries, q.backoff_first_ms, q.backoff_factor, q.backoff_most_ms, \
-               q.dead_queue_id \
+               q.dead_queue_id, l.expiries, l.upload_id is not null or q.record_outcomes, \
+               (select d.retention_ms from queue d where d.id=q.dead_queue_id) \
              from lease l join queue q on q.id=l.queue_id where ",
             $condition
         )
@@ -120,16 +121,20 @@ async fn write_plan(tx: &mut SqliteTransaction<'_>, plan: &Plan) -> Result<(), L
         .await?;
     }
     for row in &plan.redeliveries {
-        sqlx::query(
-            "insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error) \
-             values (?,?,?,?,?,?)",
-        )
+        sqlx::query(if row.died {
+            "insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error,expires_at) \
+             values (?,?,?,?,?,?,?) on conflict do nothing"
+        } else {
+            "insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error,expires_at) \
+             values (?,?,?,?,?,?,?)"
+        })
         .bind(row.queue.0)
         .bind(row.message)
         .bind(row.upload.map(|upload| upload.0))
         .bind(row.attempts)
         .bind(row.available_at)
         .bind(row.last_error.as_deref())
+        .bind(row.expires_at)
         .execute(&mut **tx)
         .await?;
     }
@@ -139,6 +144,7 @@ async fn write_plan(tx: &mut SqliteTransaction<'_>, plan: &Plan) -> Result<(), L
 fn lease_row(row: &SqliteRow, now_ms: i64) -> Result<LeaseRow, LogError> {
     let ids: Option<String> = row.try_get(5)?;
     let attempts: Option<String> = row.try_get(6)?;
+    let expiries: Option<String> = row.try_get(13)?;
     Ok(LeaseRow {
         id: receipt(row.try_get(0)?)?,
         queue: QueueId(row.try_get(1)?),
@@ -155,6 +161,9 @@ fn lease_row(row: &SqliteRow, now_ms: i64) -> Result<LeaseRow, LogError> {
             most: duration(row.try_get(11)?),
         },
         dead_queue: row.try_get::<Option<i32>, _>(12)?.map(QueueId),
+        expiries: Expiries(from_json(expiries.as_deref())?),
+        recorded: row.try_get(14)?,
+        dead_retention_ms: row.try_get(15)?,
         now_ms,
     })
 }

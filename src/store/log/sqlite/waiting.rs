@@ -1,84 +1,135 @@
-//! What waits, moved without a delivery, on SQLite: cancelled, expired, or brought back from the
-//! dead.
+//! What waits, ended without a delivery, on SQLite: cancelled or expired.
 
 use sqlx::SqliteTransaction;
 
 use super::{SqliteLog, from_json, to_json};
 use crate::store::log::types::{LogError, OutcomeKind, QueueId};
 
-/// A segment: queue, first id, size, next, taken, upload.
-type Waiting = (i32, i64, i32, i32, Option<String>, Option<i64>);
+/// A segment: queue, first id, size, next, taken, upload, whether its end is recorded.
+type Waiting = (i32, i64, i32, i32, Option<String>, Option<i64>, bool);
+
+macro_rules! waiting {
+    () => {
+        "select s.queue_id, s.first_id, s.size, s.next, s.taken, s.upload_id, \
+           s.upload_id is not null or (select record_outcomes from queue q where q.id=s.queue_id) \
+         from segment s "
+    };
+}
+
+/// A message that comes again: queue, message, upload, attempts, whether its end is recorded.
+type Retried = (i32, i64, Option<i64>, i16, bool);
+
+macro_rules! retried {
+    () => {
+        "select r.queue_id, r.message_id, r.upload_id, r.attempts, \
+           r.upload_id is not null or (select record_outcomes from queue q where q.id=r.queue_id) \
+         from redelivery r "
+    };
+}
 
 impl SqliteLog {
-    pub(in crate::store::log) async fn purge(&self, queue: QueueId) -> Result<u64, LogError> {
-        let mut tx = self.write().await?;
-        let now = self.clock.now_ms();
-        let mut n = self
-            .end_segments(
-                &mut tx,
-                "where queue_id=?1 limit ?2",
-                i64::from(queue.0),
-                -1,
-                now,
-                OutcomeKind::Cancelled,
-            )
-            .await?;
-        n += sqlx::query(
-            "insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,attempts,settled_at) \
-             select queue_id, message_id, message_id, upload_id, ?2, 1, json_array(attempts), ?3 \
-             from redelivery where queue_id=?1",
+    /// The last that waits in a queue.
+    pub(in crate::store::log) async fn last_waiting(
+        &self,
+        queue: QueueId,
+    ) -> Result<Option<i64>, LogError> {
+        let (segment, redelivery): (Option<i64>, Option<i64>) = sqlx::query_as(
+            "select (select max(first_id) from segment where queue_id=?1), \
+               (select max(message_id) from redelivery where queue_id=?1)",
         )
         .bind(queue.0)
-        .bind(OutcomeKind::Cancelled.number())
-        .bind(now)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-        sqlx::query("delete from redelivery where queue_id=?")
-            .bind(queue.0)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        Ok(n)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(segment.max(redelivery))
     }
 
-    pub(in crate::store::log) async fn expire(&self, segments: i64) -> Result<u64, LogError> {
+    /// One step; answers how many messages, and whether more waits up to that message.
+    pub(in crate::store::log) async fn purge_step(
+        &self,
+        queue: QueueId,
+        upto: i64,
+        step: i64,
+    ) -> Result<(u64, bool), LogError> {
         let mut tx = self.write().await?;
+        let ending = Ending { now: self.clock.now_ms(), kind: OutcomeKind::Cancelled };
+        let segments: Vec<Waiting> = sqlx::query_as(concat!(
+            waiting!(),
+            "where s.queue_id=? and s.first_id<=? order by s.first_id limit ?"
+        ))
+        .bind(queue.0)
+        .bind(upto)
+        .bind(step)
+        .fetch_all(&mut *tx)
+        .await?;
+        let messages: Vec<Retried> = sqlx::query_as(concat!(
+            retried!(),
+            "where r.queue_id=? and r.message_id<=? order by r.message_id limit ?"
+        ))
+        .bind(queue.0)
+        .bind(upto)
+        .bind(step)
+        .fetch_all(&mut *tx)
+        .await?;
+        let full = i64::try_from(segments.len().max(messages.len())).unwrap_or(i64::MAX) >= step;
+        let n = ending.segments(&mut tx, segments).await?;
+        let n = n + ending.retried(&mut tx, &messages).await?;
+        tx.commit().await?;
+        Ok((n, full))
+    }
+
+    pub(in crate::store::log) async fn expire(&self, most: i64) -> Result<u64, LogError> {
         let now = self.clock.now_ms();
-        let n = self
-            .end_segments(
-                &mut tx,
-                "where expires_at<=?1 and held=0 limit ?2",
-                now,
-                segments,
-                now,
-                OutcomeKind::Expired,
-            )
-            .await?;
+        // Most of the time there is nothing, and a look keeps nobody from writing.
+        let any: bool = sqlx::query_scalar(
+            "select exists (select 1 from segment where expires_at<=?1 and held=0) \
+               or exists (select 1 from redelivery where expires_at<=?1)",
+        )
+        .bind(now)
+        .fetch_one(&self.readers)
+        .await?;
+        if !any {
+            return Ok(0);
+        }
+        let mut tx = self.write().await?;
+        let ending = Ending { now, kind: OutcomeKind::Expired };
+        let segments: Vec<Waiting> = sqlx::query_as(concat!(
+            waiting!(),
+            "where s.expires_at<=? and s.held=0 order by s.expires_at limit ?"
+        ))
+        .bind(now)
+        .bind(most)
+        .fetch_all(&mut *tx)
+        .await?;
+        let messages: Vec<Retried> = sqlx::query_as(concat!(
+            retried!(),
+            "where r.expires_at<=? order by r.expires_at limit ?"
+        ))
+        .bind(now)
+        .bind(most)
+        .fetch_all(&mut *tx)
+        .await?;
+        let n = ending.segments(&mut tx, segments).await?;
+        let n = n + ending.retried(&mut tx, &messages).await?;
         tx.commit().await?;
         Ok(n)
     }
+}
 
-    /// Ends the segments that a condition picks, each as one outcome; answers the messages.
-    async fn end_segments(
+/// How what waits ends without a delivery.
+struct Ending {
+    now: i64,
+    kind: OutcomeKind,
+}
+
+impl Ending {
+    /// Ends segments, each as one outcome; answers the messages.
+    async fn segments(
         &self,
         tx: &mut SqliteTransaction<'_>,
-        condition: &'static str,
-        parameter: i64,
-        most: i64,
-        now: i64,
-        kind: OutcomeKind,
+        segments: Vec<Waiting>,
     ) -> Result<u64, LogError> {
-        let select = format!(
-            "select queue_id, first_id, size, next, taken, upload_id from segment {condition}"
-        );
-        let segments: Vec<Waiting> = sqlx::query_as(sqlx::AssertSqlSafe(select))
-            .bind(parameter)
-            .bind(most)
-            .fetch_all(&mut **tx)
-            .await?;
         let mut total = 0;
-        for (queue, base, size, next, taken, upload) in segments {
+        for (queue, base, size, next, taken, upload, recorded) in segments {
             let (first, last, ids) = match from_json::<Vec<i64>>(taken.as_deref())? {
                 Some(offsets) => {
                     let from = usize::try_from(next).unwrap_or(0);
@@ -90,20 +141,22 @@ impl SqliteLog {
                 }
                 None => (base + i64::from(next), base + i64::from(size) - 1, None),
             };
-            sqlx::query(
-                "insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,settled_at) \
-                 values (?,?,?,?,?,?,?,?)",
-            )
-            .bind(queue)
-            .bind(first)
-            .bind(last)
-            .bind(upload)
-            .bind(kind.number())
-            .bind(size - next)
-            .bind(ids.map(|ids| to_json(&ids)))
-            .bind(now)
-            .execute(&mut **tx)
-            .await?;
+            if recorded {
+                sqlx::query(
+                    "insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,settled_at) \
+                     values (?,?,?,?,?,?,?,?)",
+                )
+                .bind(queue)
+                .bind(first)
+                .bind(last)
+                .bind(upload)
+                .bind(self.kind.number())
+                .bind(size - next)
+                .bind(ids.map(|ids| to_json(&ids)))
+                .bind(self.now)
+                .execute(&mut **tx)
+                .await?;
+            }
             sqlx::query("delete from segment where queue_id=? and first_id=?")
                 .bind(queue)
                 .bind(base)
@@ -114,43 +167,33 @@ impl SqliteLog {
         Ok(total)
     }
 
-    pub(in crate::store::log) async fn redrive(
+    /// Ends messages that would have come again, each as one outcome.
+    async fn retried(
         &self,
-        dead: QueueId,
-        queue: QueueId,
-        limit: i64,
+        tx: &mut SqliteTransaction<'_>,
+        messages: &[Retried],
     ) -> Result<u64, LogError> {
-        let mut tx = self.write().await?;
-        let messages: Vec<(i64, Option<i64>, Option<String>)> = sqlx::query_as(
-            "delete from redelivery where queue_id=?1 and message_id in \
-               (select message_id from redelivery where queue_id=?1 order by available_at limit ?2) \
-             returning message_id, upload_id, last_error",
-        )
-        .bind(dead.0)
-        .bind(limit)
-        .fetch_all(&mut *tx)
-        .await?;
-        for (message, upload, error) in &messages {
-            // The dead outcome goes with it: a message's next life may not find its last one's end.
-            sqlx::query("delete from outcome where queue_id=? and first_id=? and kind=?")
-                .bind(queue.0)
+        for (queue, message, upload, attempts, recorded) in messages {
+            if *recorded {
+                sqlx::query(
+                    "insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,attempts,settled_at) \
+                     values (?1,?2,?2,?3,?4,1,?5,?6)",
+                )
+                .bind(queue)
                 .bind(message)
-                .bind(OutcomeKind::Dead.number())
-                .execute(&mut *tx)
+                .bind(upload)
+                .bind(self.kind.number())
+                .bind(to_json(&[*attempts]))
+                .bind(self.now)
+                .execute(&mut **tx)
                 .await?;
-            sqlx::query(
-                "insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error) \
-                 values (?,?,?,0,?,?)",
-            )
-            .bind(queue.0)
-            .bind(message)
-            .bind(upload)
-            .bind(self.clock.now_ms())
-            .bind(error)
-            .execute(&mut *tx)
-            .await?;
+            }
+            sqlx::query("delete from redelivery where queue_id=? and message_id=?")
+                .bind(queue)
+                .bind(message)
+                .execute(&mut **tx)
+                .await?;
         }
-        tx.commit().await?;
         Ok(messages.len() as u64)
     }
 }

@@ -1,0 +1,113 @@
+//! `rowmill maintain`: keeps a database's messages in order, as every server does, where no server
+//! runs or where it is to be done at a time of one's own.
+
+use std::process::ExitCode;
+
+use super::complain;
+use crate::broker::keeper::{Keeper, Kept};
+use crate::broker::{BrokerError, SqlBroker, SqlBrokerLimits};
+use crate::store::{Store, StoreError, StoreOptions};
+use crate::worker::Stop;
+
+/// Keep a database's messages in order, until stopped.
+///
+/// Ends deliveries whose deadline passed and messages that waited longer than their retention,
+/// records the end of uploads, and removes what deleted queues held and what ended long ago. Every
+/// `rowmill serve` does the same; several at once are safe.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The database: postgres://… or sqlite:PATH
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ROWMILL_DATABASE_URL",
+        default_value = "sqlite:rowmill.db"
+    )]
+    database_url: String,
+
+    /// Do all that there is to be done now, say what it was, and end
+    #[arg(long, env = "ROWMILL_ONCE")]
+    once: bool,
+
+    /// With --once: say it as JSON
+    #[arg(long, env = "ROWMILL_JSON", requires = "once")]
+    json: bool,
+}
+
+/// Why there was no upkeep.
+#[derive(Debug, thiserror::Error)]
+enum MaintainError {
+    #[error("there is no database file {0}: `rowmill serve` and `rowmill migrate` make one")]
+    NoFile(String),
+    #[error("the database lacks {0} changes of this version: `rowmill migrate` makes them")]
+    Tables(usize),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error("cannot say what was done: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Args {
+    #[allow(clippy::print_stdout)] // its answer
+    pub(super) async fn run(self) -> ExitCode {
+        crate::telemetry::init();
+        match self.maintain().await {
+            Ok(Some(said)) => println!("{said}"),
+            Ok(None) => {}
+            Err(error) => return complain(&error),
+        }
+        ExitCode::SUCCESS
+    }
+
+    async fn maintain(&self) -> Result<Option<String>, MaintainError> {
+        let store = open(&self.database_url).await?;
+        let broker = SqlBroker::new(store.clone(), SqlBrokerLimits::default()).await?;
+        let mut keeper = Keeper::new(broker);
+        if self.once {
+            let kept = keeper.all().await?;
+            let said = if self.json { serde_json::to_string(&kept)? } else { say(&kept) };
+            store.close().await;
+            return Ok(Some(said));
+        }
+        let stop = Stop::default();
+        let signals = tokio::spawn(super::signals::listen(stop.clone()));
+        // A step that is cut off is a transaction that is rolled back.
+        tokio::select! {
+            () = keeper.run() => {}
+            () = stop.drain.cancelled() => {}
+        }
+        signals.abort();
+        store.close().await;
+        Ok(None)
+    }
+}
+
+fn say(kept: &Kept) -> String {
+    let Kept { leases, expired, uploads, publications, deleted, ended } = kept;
+    format!(
+        "{leases} deliveries ended whose deadline had passed\n\
+         {expired} messages expired\n\
+         {uploads} uploads ended\n\
+         {publications} idempotency keys forgotten\n\
+         {deleted} messages of deleted queues removed\n\
+         {ended} messages removed that ended long ago"
+    )
+}
+
+/// Opens a database whose tables are of this version; makes and changes nothing.
+async fn open(url: &str) -> Result<Store, MaintainError> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        // Opening it would make it.
+        if !std::path::Path::new(path).exists() {
+            return Err(MaintainError::NoFile(path.to_owned()));
+        }
+    }
+    let store = Store::open(url, &StoreOptions::default()).await?;
+    match store.pending().await? {
+        0 => Ok(store),
+        pending => Err(MaintainError::Tables(pending)),
+    }
+}
