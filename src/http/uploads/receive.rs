@@ -75,6 +75,7 @@ impl Asked {
         let read = ReadOptions {
             sheet: params.take("sheet")?.unwrap_or_default(),
             header_row: params.take("header_row")?.unwrap_or_default(),
+            attributes: params.take("attributes")?.unwrap_or_default(),
             ..ReadOptions::default()
         };
         let topic = params.take::<String>("topic")?.unwrap_or_else(|| TOPIC.to_owned());
