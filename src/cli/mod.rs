@@ -7,6 +7,7 @@ mod handler;
 mod health;
 mod ingest;
 mod migrate;
+mod openapi;
 mod produce;
 mod read;
 mod read_limits;
@@ -41,6 +42,7 @@ enum Command {
     Sample(sample::Args),
     Bench(bench::Args),
     Health(health::Args),
+    Openapi(openapi::Args),
     #[command(hide = true)]
     Read(read::Args),
 }
@@ -60,6 +62,7 @@ impl Cli {
             Command::Sample(args) => args.run(),
             Command::Bench(args) => block_on(args.run()),
             Command::Health(args) => block_on(args.run()),
+            Command::Openapi(args) => args.run(),
         }
     }
 }
