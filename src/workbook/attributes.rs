@@ -19,7 +19,7 @@ use crate::domain::{Address, Problem, ProblemKind};
 /// Columns that may be chosen at most.
 pub const MOST_COLUMNS: usize = 16;
 /// Characters of a chosen column's name at most.
-pub const MOST_NAME_CHARS: usize = 256;
+pub const MOST_NAME_CHARS: usize = 128;
 /// Characters of an attribute's value at most. A row with a longer one is rejected.
 pub const MOST_VALUE_CHARS: usize = 1_024;
 /// Attributes that every message of an upload has.

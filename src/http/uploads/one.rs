@@ -50,7 +50,7 @@ pub(super) async fn show<B: Broker + Clone>(
         (status = 409, description = "It is over already", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
     ),
-    security(("key" = ["publish"])),
+    security(("key" = ["admin"])),
 )]
 pub(super) async fn cancel<B: Broker + Clone>(
     State(app): State<App<B>>,
@@ -78,7 +78,7 @@ pub(super) async fn cancel<B: Broker + Clone>(
         (status = 409, description = "It is not over: cancel it first", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
     ),
-    security(("key" = ["publish"])),
+    security(("key" = ["admin"])),
 )]
 /// Deletes an upload that is over. Its file goes last: a crash before that leaves a file, not an
 /// upload that cannot be read.
