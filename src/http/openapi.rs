@@ -11,9 +11,9 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, PathItem, Ref, RefOr};
 
@@ -23,6 +23,8 @@ use crate::broker::Broker;
 
 /// What problems are answered as.
 pub(super) const PROBLEM: &str = "application/problem+json";
+/// What a topic or a queue may be called.
+const NAME: &str = "^[A-Za-z0-9._-]{1,128}$";
 /// The security scheme of API keys.
 const KEY: &str = "key";
 
@@ -92,6 +94,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     }
     for operation in all.paths.paths.values_mut().flat_map(operations) {
         name(operation);
+        bound_names(operation);
         add(operation, &ALWAYS);
         if is_guarded(operation) {
             add(operation, &GUARDED);
@@ -105,6 +108,18 @@ fn name(operation: &mut Operation) {
     let tag = operation.tags.iter().flatten().next();
     if let (Some(tag), Some(handler)) = (tag, &operation.operation_id) {
         operation.operation_id = Some(format!("{tag}_{handler}"));
+    }
+}
+
+/// Names in a path are what names are, whatever is said beside the handler.
+fn bound_names(operation: &mut Operation) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(Parameter { name, parameter_in: ParameterIn::Path, schema, .. }) = parameter
+            && matches!(name.as_str(), "topic" | "queue")
+            && let Some(RefOr::T(Schema::Object(text))) = schema
+        {
+            text.pattern.get_or_insert_with(|| NAME.to_owned());
+        }
     }
 }
 
