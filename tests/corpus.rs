@@ -29,7 +29,7 @@ async fn read(file: &Path, sheet: SheetChoice) -> Result<Sheet, Problem> {
     while let Some(frame) = reader.next_frame().await? {
         match frame {
             Frame::Rows(rows) => sheet.rows.extend(
-                rows.rows.iter().map(|(row, json)| (row.0, serde_json::from_slice(json).unwrap())),
+                rows.rows.iter().map(|row| (row.row.0, serde_json::from_slice(&row.data).unwrap())),
             ),
             Frame::End(totals) => sheet.totals = totals,
             other => panic!("{other:?}"),

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rowmill::broker::{Broker, BrokerError, Publishing, RowBatch, SqlBroker, SqlBrokerLimits};
-use rowmill::domain::{Filters, ProblemKind, RowNumber};
+use rowmill::domain::{Filters, ProblemKind, Row, RowNumber};
 use rowmill::ingest::reader::Reader;
 use rowmill::ingest::{Coverage, IngestError, IngestLimits, Ingested, Job, Progress, ingest};
 use rowmill::store::Store;
@@ -86,7 +86,7 @@ impl Scene {
             first_row: RowNumber(first),
             last_row: RowNumber(last),
             turn: 0,
-            rows: (first..=last).map(|n| (RowNumber(n), row_json(n - 1).into())).collect(),
+            rows: (first..=last).map(|n| Row::new(RowNumber(n), row_json(n - 1).into())).collect(),
             findings: vec![],
         };
         self.broker.publish(&self.publishing(upload), batch).await.map(drop)

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rowmill::broker::{Source, SqlBroker, SqlBrokerLimits};
-use rowmill::domain::{ProblemKind, QueueName, Settlement, Verdict};
+use rowmill::domain::{Filters, ProblemKind, QueueName, Settlement, Verdict};
 use rowmill::ingest::intake::{
     Intake, IntakeSettings, NotTaken, Spooled, Stage, TakeOptions, Taken,
 };
@@ -42,6 +42,7 @@ on_both!(
     a_file_becomes_messages_and_ends_with_them,
     a_refused_file_leaves_nothing,
     another_server_goes_on_with_what_one_let_go,
+    who_goes_on_chooses_the_same_attributes,
     a_lease_that_is_kept_is_not_taken,
     what_was_withdrawn_is_gone,
     a_fault_after_the_first_rows_of_a_stream_cancels_what_waits,
@@ -190,6 +191,45 @@ async fn another_server_goes_on_with_what_one_let_go(scene: Scene) {
     }
     let standing = scene.standing(&taken).await;
     assert_eq!((standing.messages, standing.waiting()), (60_000, 60_000));
+    second.stop.cancel();
+    running.await.unwrap();
+}
+
+async fn who_goes_on_chooses_the_same_attributes(scene: Scene) {
+    let even = ("parity".to_owned(), vec!["even".to_owned()]);
+    let queue = NewQueue {
+        topic: Some(scene.topic),
+        filters: Filters([even].into()),
+        ..NewQueue::new("even".parse().unwrap())
+    };
+    scene.store.control.ensure_queue(&queue).await.unwrap();
+    let first = scene.server(Duration::from_secs(60)).await;
+    let second = scene.server(Duration::from_secs(60)).await;
+    let mut content = String::from("number,parity\n");
+    (0..30_000).for_each(|n| content.push_str(&format!("{n},even\n{n},odd\n")));
+    let file = scene.spooled("long.csv", content.as_bytes());
+    let mut options = scene.options(false);
+    options.read.attributes = "parity".parse().unwrap();
+    let mut taken = first.intake.take(file, options).await.unwrap();
+    let progress = first.intake.progress(taken.upload.id).unwrap();
+    while progress.published.load(std::sync::atomic::Ordering::Relaxed) < 200 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    first.stop.cancel();
+    first.intake.run().await;
+    assert!(matches!(end(&mut taken).await, Stage::Stopped(_)));
+    let before = scene.standing(&taken).await.messages;
+    assert!((200..60_000).contains(&before), "{before} rows were published before the stop");
+
+    let intake = second.intake.clone();
+    let running = tokio::spawn(async move { intake.run().await });
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while scene.state(&taken).await == UploadState::Ingesting {
+        assert!(tokio::time::Instant::now() < deadline, "nobody went on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let standing = scene.standing(&taken).await;
+    assert_eq!((standing.messages, standing.copies), (60_000, 90_000));
     second.stop.cancel();
     running.await.unwrap();
 }

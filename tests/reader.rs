@@ -24,9 +24,8 @@ async fn drain(reader: &mut Reader) -> Result<(Vec<String>, Totals), Problem> {
     reader.first_word().await?;
     while let Some(frame) = reader.next_frame().await? {
         match frame {
-            Frame::Rows(frame) => rows.extend(
-                frame.rows.iter().map(|(_, json)| String::from_utf8(json.to_vec()).unwrap()),
-            ),
+            Frame::Rows(frame) => rows
+                .extend(frame.rows.iter().map(|row| String::from_utf8(row.data.to_vec()).unwrap())),
             Frame::End(totals) => return Ok((rows, totals)),
             _ => {}
         }

@@ -24,7 +24,7 @@ impl Sink for Kept {
         Ok(())
     }
 
-    fn row(&mut self, row: RowNumber, json: &[u8]) -> Result<(), Stop> {
+    fn row(&mut self, row: RowNumber, json: &[u8], _: Option<&[u8]>) -> Result<(), Stop> {
         self.rows.push((row.0, String::from_utf8(json.to_vec()).unwrap()));
         Ok(())
     }

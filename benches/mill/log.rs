@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rowmill::broker::{Broker, Publishing, RowBatch, Source, SqlBroker, SqlBrokerLimits};
-use rowmill::domain::{RowNumber, Settlement, Verdict};
+use rowmill::domain::{Row, RowNumber, Settlement, Verdict};
 use rowmill::store::Store;
 use rowmill::store::control::{NewQueue, NewUpload};
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -168,7 +168,7 @@ pub(crate) async fn publish(
             first_row: row(first),
             last_row: row(first + 499),
             turn: i32::try_from(turn).unwrap(),
-            rows: (first..first + 500).map(|n| (row(n), payload(n).into())).collect(),
+            rows: (first..first + 500).map(|n| Row::new(row(n), payload(n).into())).collect(),
             findings: vec![],
         };
         broker.publish(&publishing, batch).await.unwrap();

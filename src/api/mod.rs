@@ -21,14 +21,14 @@ pub use upload::{
 use serde::{Deserialize, Serialize};
 
 /// An answer of several.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Data<T> {
     /// They.
     pub data: Vec<T>,
 }
 
 /// One page of many.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Page<T> {
     /// What is on it.
     pub data: Vec<T>,

@@ -8,7 +8,7 @@ use super::Problem;
 use super::result::State;
 
 /// How far an upload is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UploadStatus {
     /// Being read and published.
@@ -31,7 +31,7 @@ impl UploadStatus {
 }
 
 /// An upload: `GET /uploads/{id}`, and what `POST /file/upload` answers for each file it took.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Upload {
     /// Its id.
     pub id: Uuid,
@@ -59,7 +59,7 @@ pub struct Upload {
 /// The numbers of an upload. `read = published + unrouted + rejected` once all is read; each
 /// published row is one copy a queue that takes it, and `copies = waiting + in_flight + done + dead
 /// + expired + cancelled`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Counts {
     /// Rows read.
     pub read: u64,
@@ -90,7 +90,7 @@ pub struct Counts {
 }
 
 /// The times of an upload, RFC 3339 in UTC.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Timings {
     /// When the file had been received and accepted.
     pub received_at: String,
@@ -101,7 +101,7 @@ pub struct Timings {
 }
 
 /// Where more of an upload is, as paths.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Links {
     /// The upload.
     #[serde(rename = "self")]
@@ -128,7 +128,7 @@ impl Links {
 }
 
 /// What became of one file of `POST /file/upload`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum UploadAnswer {
     /// Taken (with `?wait=true`: published whole).
@@ -138,7 +138,7 @@ pub enum UploadAnswer {
 }
 
 /// A row of an upload: `GET /uploads/{id}/rows`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Row {
     /// The sheet's name; a csv file has none.
     pub sheet: Option<String>,
@@ -147,11 +147,12 @@ pub struct Row {
     /// The message in each queue that takes it.
     pub messages: Vec<RowCopy>,
     /// The row.
+    #[schema(value_type = Object)]
     pub data: Box<RawValue>,
 }
 
 /// A row's message in one queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RowCopy {
     /// The message's id.
     pub id: String,
@@ -162,7 +163,7 @@ pub struct RowCopy {
 }
 
 /// A rejected row or a warning: `GET /uploads/{id}/rejects`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Finding {
     /// Whether the row was rejected; else it is a warning.
     pub rejected: bool,

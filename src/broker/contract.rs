@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::domain::{
-    Finding, Lease, Message, MessageId, QueueName, QueueStats, Receipt, RowNumber, Settled,
+    Finding, Lease, Message, MessageId, QueueName, QueueStats, Receipt, Row, RowNumber, Settled,
     Settlement, TopicName,
 };
 use crate::store::StoreError;
@@ -116,8 +116,9 @@ pub struct RowBatch {
     pub last_row: RowNumber,
     /// Batch 0, 1, 2, ... of the upload.
     pub turn: i32,
-    /// Its rows, ascending, each as the JSON to be stored; no more than the ticket has room for.
-    pub rows: Vec<(RowNumber, Bytes)>,
+    /// Its rows, ascending; no more than the ticket has room for. Their attributes are seen by
+    /// filters and kept with the message; the four of an upload are added to these.
+    pub rows: Vec<Row>,
     /// What was found in them, and in the rows between that became no message.
     pub findings: Vec<Finding>,
 }

@@ -6,6 +6,7 @@
 //! database; carriers will stand beside it, a file each. Which queues a message goes to is decided
 //! once for all of them, in [`fanout`].
 
+mod attributes;
 mod cache;
 mod contract;
 pub mod fanout;

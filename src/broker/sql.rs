@@ -5,14 +5,15 @@
 //! [`wake`](super::wake) for how other processes are heard), until the next delayed message comes
 //! due, or for `poll` at most: SQLite has no way to be told what another process published.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::attributes::RowAttributes;
 use super::cache::{read, write};
 use super::contract::{
     Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
@@ -25,8 +26,8 @@ use super::publishes::{NotPublished, Placed, Publish, Publishes};
 use super::routing::Routing;
 use super::wake::Bell;
 use crate::domain::{
-    Delivery, Lease, Message, MessageId, MessageKey, Origin, QueueName, QueueStats, Receipt,
-    RowNumber, Settled, Settlement, TopicName,
+    Delivery, Lease, Message, MessageId, MessageKey, Origin, QueueName, QueueStats, Receipt, Row,
+    Settled, Settlement, TopicName,
 };
 use crate::store::control::{Queue, UploadState};
 use crate::store::log::{
@@ -353,19 +354,11 @@ impl Broker for SqlBroker {
     }
 
     async fn publish(&self, to: &Publishing, batch: RowBatch) -> Result<Published, BrokerError> {
-        let sheet_name = batch.sheet_name.clone();
+        let attributes = RowAttributes::of(to, &batch);
         let mut new = new_batch(to, batch)?;
-        let rows: Vec<RowNumber> = new.messages.iter().filter_map(|message| message.row).collect();
-        let value_of = |at: usize, name: &str| match name {
-            "upload_id" => Some(Cow::Owned(to.upload_id.to_string())),
-            "filename" => Some(Cow::Borrowed(to.filename.as_str())),
-            "sheet" => sheet_name.as_deref().map(Cow::Borrowed),
-            "row" => rows.get(at).map(|row| Cow::Owned(row.to_string())),
-            _ => None,
-        };
         for reroute in 0..=self.0.limits.reroutes {
             let routes = self.0.routing.routes(to.topic, reroute > 0).await?;
-            let routed = route(&routes, new.messages.len(), value_of);
+            let routed = route(&routes, new.messages.len(), |at, name| attributes.value(at, name));
             new.routes_version = routes.version;
             new.unrouted = routed.unrouted;
             new.segments = routed.segments;
@@ -496,6 +489,13 @@ impl Broker for SqlBroker {
     }
 }
 
+fn new_message(row: Row) -> Result<NewMessage, BrokerError> {
+    let text = |json: Bytes| String::from_utf8(json.into()).map(String::into_boxed_str);
+    let attributes = row.attributes.map(text).transpose();
+    let attributes = attributes.map_err(|error| BrokerError::Store(Box::new(error)))?;
+    Ok(NewMessage { row: Some(row.row), data: row.data, attributes })
+}
+
 fn new_batch(to: &Publishing, batch: RowBatch) -> Result<NewBatch, BrokerError> {
     let mut findings = Vec::with_capacity(batch.findings.len());
     for finding in &batch.findings {
@@ -508,11 +508,7 @@ fn new_batch(to: &Publishing, batch: RowBatch) -> Result<NewBatch, BrokerError> 
         topic: to.topic,
         routes_version: 0,
         first_id: batch.ticket.first_id,
-        messages: batch
-            .rows
-            .into_iter()
-            .map(|(row, data)| NewMessage { row: Some(row), data, attributes: None })
-            .collect(),
+        messages: batch.rows.into_iter().map(new_message).collect::<Result<_, _>>()?,
         rows: Some(RowsOf {
             fence: to.fence,
             sheet: batch.sheet,

@@ -8,6 +8,7 @@ mod health;
 mod ingest;
 mod maintain;
 mod migrate;
+mod openapi;
 mod produce;
 mod read;
 mod read_limits;
@@ -43,6 +44,7 @@ enum Command {
     Sample(sample::Args),
     Bench(bench::Args),
     Health(health::Args),
+    Openapi(openapi::Args),
     #[command(hide = true)]
     Read(read::Args),
 }
@@ -63,6 +65,7 @@ impl Cli {
             Command::Sample(args) => args.run(),
             Command::Bench(args) => block_on(args.run()),
             Command::Health(args) => block_on(args.run()),
+            Command::Openapi(args) => args.run(),
         }
     }
 }

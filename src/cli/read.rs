@@ -144,8 +144,8 @@ impl Sink for Frames {
         self.send()
     }
 
-    fn row(&mut self, row: RowNumber, json: &[u8]) -> Result<(), Stop> {
-        self.rows.push(row, json);
+    fn row(&mut self, row: RowNumber, json: &[u8], attributes: Option<&[u8]>) -> Result<(), Stop> {
+        self.rows.push(row, json, attributes);
         if self.rows.bytes() >= self.frame_bytes { self.send_rows() } else { Ok(()) }
     }
 

@@ -6,6 +6,29 @@
 //! itself while the server is away or busy; the others answer their first failure, for the caller to
 //! judge. [`RemoteSource`] is a queue behind a server as a worker sees it.
 //!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use rowmill::api::{Ack, NewMessage, Settle};
+//! use rowmill::client::{Client, ClientError, ClientLimits};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new("http://127.0.0.1:8000", ClientLimits::default())?;
+//! let data = serde_json::value::to_raw_value(&serde_json::json!({"order": 17}))?;
+//! let message = NewMessage { data, attributes: [("country".into(), "DE".into())].into() };
+//! // With a key it is published once, however often it is sent.
+//! client.publish("rows", message, Some("order-17")).await?;
+//! for message in client.receive("rows", 10, Duration::from_secs(20)).await? {
+//!     println!("{} for the {}th time", message.data, message.delivery_attempts);
+//!     let acks = vec![Ack { receipt: message.receipt, output: None }];
+//!     client.settle("rows", &Settle { acks, ..Settle::default() }).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/consumer.rs` is a whole program that works off a queue.
+//!
 //! Nothing here shows credentials: an address given with a password is told without it.
 
 mod error;

@@ -26,6 +26,8 @@ pub struct UploadOptions {
     pub header_row: Option<String>,
     /// Where its rows go.
     pub topic: Option<String>,
+    /// Columns whose cells become attributes, named by the header: `country,city`.
+    pub attributes: Option<String>,
     /// Let workers begin before the file has been read to its end.
     pub stream: bool,
     /// Answer when all is published, not when the file has been accepted.
@@ -38,6 +40,7 @@ impl UploadOptions {
         query.extend(self.sheet.as_deref().map(|sheet| ("sheet", sheet)));
         query.extend(self.header_row.as_deref().map(|row| ("header_row", row)));
         query.extend(self.topic.as_deref().map(|topic| ("topic", topic)));
+        query.extend(self.attributes.as_deref().map(|columns| ("attributes", columns)));
         query.extend(self.stream.then_some(("stream", "true")));
         query.extend(self.wait.then_some(("wait", "true")));
         query

@@ -7,6 +7,7 @@ pub mod name;
 pub mod place;
 pub mod problem;
 pub mod retry;
+mod row;
 
 pub use filter::Filters;
 pub use message::{
@@ -17,3 +18,4 @@ pub use name::{QueueName, TopicName};
 pub use place::{Address, ColumnNumber, Finding, FindingKind, RowNumber};
 pub use problem::{Problem, ProblemKind};
 pub use retry::RetryPolicy;
+pub use row::Row;

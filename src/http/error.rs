@@ -4,6 +4,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::openapi::PROBLEM;
 use crate::api;
 use crate::broker::BrokerError;
 use crate::domain::{self, ProblemKind};
@@ -163,7 +164,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
         let body = serde_json::to_string(&self.problem).unwrap_or_default();
-        let kind = (header::CONTENT_TYPE, "application/problem+json");
+        let kind = (header::CONTENT_TYPE, PROBLEM);
         let mut response = (status, [kind], body).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -4,6 +4,7 @@
 //! is the process around it.
 
 mod delivery;
+mod docs;
 pub mod error;
 mod extract;
 mod health;
@@ -116,6 +117,7 @@ impl<B: Broker + Clone> App<B> {
     pub fn router(self) -> Router {
         let room = BodyRoom::new(self.limits.bodies_bytes);
         let routes = Router::new()
+            .merge(docs::routes::<B>())
             .merge(health::routes::<B>())
             .merge(openapi::routes::<B>())
             .merge(queues::routes::<B>())

@@ -12,6 +12,7 @@ use super::feed::Item;
 use super::patient::Patient;
 use super::{IngestError, IngestLimits};
 use crate::broker::{Broker, RowBatch};
+use crate::domain::Row;
 
 pub(super) async fn run<B: Broker>(
     broker: Patient<B>,
@@ -83,7 +84,7 @@ impl Open {
     }
 
     fn takes(&self, item: &Item, limits: &IngestLimits) -> bool {
-        let bytes = self.bytes + item.data.as_ref().map_or(0, bytes::Bytes::len);
+        let bytes = self.bytes + item.data.as_ref().map_or(0, Row::bytes);
         item.sheet.index == self.batch.sheet
             && !item.after_gap
             && self.batch.rows.len() < self.batch.ticket.room
@@ -94,8 +95,8 @@ impl Open {
         self.batch.last_row = item.row;
         self.batch.findings.extend(item.findings);
         if let Some(data) = item.data {
-            self.bytes += data.len();
-            self.batch.rows.push((item.row, data));
+            self.bytes += data.bytes();
+            self.batch.rows.push(data);
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +11,7 @@ use super::patient::Patient;
 use super::reader::Reader;
 use super::{IngestError, Progress};
 use crate::broker::Broker;
-use crate::domain::{Finding, Problem, ProblemKind, RowNumber};
+use crate::domain::{Finding, Problem, ProblemKind, Row, RowNumber};
 use crate::store::log::Fence;
 use crate::workbook::{Frame, RowsFrame, SheetHead, Totals};
 
@@ -24,8 +23,8 @@ pub(super) struct Item {
     pub(super) from: RowNumber,
     /// The last row that this accounts for.
     pub(super) row: RowNumber,
-    /// Its JSON; `None` when all that this accounts for was rejected.
-    pub(super) data: Option<Bytes>,
+    /// It; `None` when all that this accounts for was rejected.
+    pub(super) data: Option<Row>,
     /// What was found in these rows.
     pub(super) findings: Vec<Finding>,
     /// Whether rows before it are committed already, so that a batch may not reach across.
@@ -113,7 +112,8 @@ impl Feed {
     async fn rows(&self, place: &mut Place, frame: RowsFrame) -> bool {
         Progress::add(&self.progress.read, frame.rows.len() as u64);
         place.findings.extend(frame.findings);
-        for (row, data) in frame.rows {
+        for data in frame.rows {
+            let row = data.row;
             let mut findings = vec![];
             while place.findings.front().is_some_and(|f| f.at.row.is_none_or(|at| at <= row)) {
                 findings.extend(place.findings.pop_front());
@@ -148,7 +148,7 @@ impl Feed {
         &self,
         place: &mut Place,
         row: RowNumber,
-        data: Option<Bytes>,
+        data: Option<Row>,
         findings: Vec<Finding>,
     ) -> bool {
         let from = findings

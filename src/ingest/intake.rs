@@ -294,9 +294,9 @@ impl<B: Broker + Clone> Intake<B> {
     fn begin(&self, upload: Upload, opened: Opened) -> watch::Receiver<Stage> {
         let (told, stage) = watch::channel(Stage::Running);
         let intake = self.clone();
+        let progress = Arc::new(Progress::default());
+        self.running().insert(upload.id, Arc::clone(&progress));
         self.inner.tasks.spawn(async move {
-            let progress = Arc::new(Progress::default());
-            intake.running().insert(upload.id, Arc::clone(&progress));
             let ended = intake.ingest(&upload, opened, &progress).await;
             intake.running().remove(&upload.id);
             told.send_replace(match ended {

@@ -4,7 +4,10 @@
 //! endian. Head, totals and fault are JSON. A frame of rows is `sheet u16, rows u32, findings
 //! u32`, then for each row its number and its length (both u32), then the rows one after another,
 //! then the findings as a JSON array of that length: so the parent cuts rows out of the frame
-//! without copying or parsing them, and what was found about rows travels with them.
+//! without copying or parsing them, and what was found about rows travels with them. Where columns
+//! were chosen as attributes, a frame of rows is of another kind: the length (u32) of each row's
+//! attributes follows the numbers and lengths of rows, 0 for none, and the attributes, JSON objects
+//! one after another, follow the rows.
 //!
 //! The first frame is a head, or the fault that is the file's refusal. The last is the totals, or
 //! a fault. A pipe that ends without either: the reader died.
@@ -12,7 +15,7 @@
 use bytes::{Buf, Bytes};
 
 use super::sink::{SheetHead, Totals};
-use crate::domain::{Finding, Problem, RowNumber};
+use crate::domain::{Finding, Problem, Row, RowNumber};
 
 /// Bytes before a payload: its length and its kind.
 pub const HEADER_BYTES: usize = 5;
@@ -21,6 +24,7 @@ const SHEET: u8 = 1;
 const ROWS: u8 = 2;
 const END: u8 = 3;
 const FAULT: u8 = 4;
+const ROWS_WITH_ATTRIBUTES: u8 = 5;
 
 /// What a reader says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +44,8 @@ pub enum Frame {
 pub struct RowsFrame {
     /// The sheet's place in the workbook, from 0.
     pub sheet: u16,
-    /// Row numbers and JSON objects; each is a slice of the frame.
-    pub rows: Vec<(RowNumber, Bytes)>,
+    /// The rows; what they hold are slices of the frame.
+    pub rows: Vec<Row>,
     /// What was found about these rows.
     pub findings: Vec<Finding>,
 }
@@ -85,7 +89,9 @@ impl Frame {
             Self::Fault(problem) => put(FAULT, &serde_json::to_vec(problem)?, out),
             Self::Rows(frame) => {
                 let mut buffer = RowsBuffer::default();
-                frame.rows.iter().for_each(|(row, json)| buffer.push(*row, json));
+                for row in &frame.rows {
+                    buffer.push(row.row, &row.data, row.attributes.as_deref());
+                }
                 frame.findings.iter().for_each(|finding| buffer.note(finding.clone()));
                 buffer.drain_into(frame.sheet, out)?;
             }
@@ -100,7 +106,8 @@ impl Frame {
     pub fn decode(kind: u8, payload: Bytes) -> Result<Self, BadFrame> {
         match kind {
             SHEET => Ok(Self::Sheet(serde_json::from_slice(&payload)?)),
-            ROWS => decode_rows(payload).map(Self::Rows),
+            ROWS => decode_rows(payload, false).map(Self::Rows),
+            ROWS_WITH_ATTRIBUTES => decode_rows(payload, true).map(Self::Rows),
             END => Ok(Self::End(serde_json::from_slice(&payload)?)),
             FAULT => Ok(Self::Fault(serde_json::from_slice(&payload)?)),
             other => Err(BadFrame::Kind(other)),
@@ -108,7 +115,7 @@ impl Frame {
     }
 }
 
-fn decode_rows(mut payload: Bytes) -> Result<RowsFrame, BadFrame> {
+fn decode_rows(mut payload: Bytes, attributed: bool) -> Result<RowsFrame, BadFrame> {
     if payload.len() < 10 {
         return Err(BadFrame::Short);
     }
@@ -117,6 +124,11 @@ fn decode_rows(mut payload: Bytes) -> Result<RowsFrame, BadFrame> {
     let findings = payload.get_u32_le() as usize;
     let table = count.checked_mul(8).filter(|&n| n <= payload.len()).ok_or(BadFrame::Short)?;
     let mut table = payload.split_to(table);
+    let attributes = if attributed { count * 4 } else { 0 };
+    if attributes > payload.len() {
+        return Err(BadFrame::Short);
+    }
+    let mut attributes = payload.split_to(attributes);
     let mut rows = Vec::with_capacity(count);
     while table.remaining() >= 8 {
         let row = RowNumber(table.get_u32_le());
@@ -124,7 +136,14 @@ fn decode_rows(mut payload: Bytes) -> Result<RowsFrame, BadFrame> {
         if length > payload.len() {
             return Err(BadFrame::Short);
         }
-        rows.push((row, payload.split_to(length)));
+        rows.push(Row { row, data: payload.split_to(length), attributes: None });
+    }
+    for row in &mut rows {
+        let length = if attributed { attributes.get_u32_le() as usize } else { 0 };
+        if length > payload.len() {
+            return Err(BadFrame::Short);
+        }
+        row.attributes = (length > 0).then(|| payload.split_to(length));
     }
     if findings != payload.len() {
         return Err(BadFrame::Short);
@@ -139,12 +158,22 @@ fn decode_rows(mut payload: Bytes) -> Result<RowsFrame, BadFrame> {
 pub struct RowsBuffer {
     table: Vec<u8>,
     data: Vec<u8>,
+    /// The length of each row's attributes; nothing as long as no row had any.
+    attributes_table: Vec<u8>,
+    attributes: Vec<u8>,
     findings: Vec<Finding>,
 }
 
 impl RowsBuffer {
-    /// Adds a row.
-    pub fn push(&mut self, row: RowNumber, json: &[u8]) {
+    /// Adds a row and its attributes, if it has any.
+    pub fn push(&mut self, row: RowNumber, json: &[u8], attributes: Option<&[u8]>) {
+        if attributes.is_some() || !self.attributes_table.is_empty() {
+            let attributes = attributes.unwrap_or_default();
+            // The rows before the first that has any have none.
+            self.attributes_table.resize(self.table.len() / 2, 0);
+            self.attributes_table.extend_from_slice(&(attributes.len() as u32).to_le_bytes());
+            self.attributes.extend_from_slice(attributes);
+        }
         self.table.extend_from_slice(&row.0.to_le_bytes());
         self.table.extend_from_slice(&(json.len() as u32).to_le_bytes());
         self.data.extend_from_slice(json);
@@ -157,7 +186,7 @@ impl RowsBuffer {
 
     /// How many bytes the frame would have, findings not counted.
     pub fn bytes(&self) -> usize {
-        self.table.len() + self.data.len()
+        self.table.len() + self.data.len() + self.attributes_table.len() + self.attributes.len()
     }
 
     /// Whether there is nothing to write.
@@ -174,18 +203,23 @@ impl RowsBuffer {
             [] => Vec::new(),
             some => serde_json::to_vec(some)?,
         };
-        let length = 10 + self.table.len() + self.data.len() + findings.len();
+        let length = 10 + self.bytes() + findings.len();
         out.reserve(HEADER_BYTES + length);
         out.extend_from_slice(&(length as u32).to_le_bytes());
-        out.push(ROWS);
+        let attributed = !self.attributes_table.is_empty();
+        out.push(if attributed { ROWS_WITH_ATTRIBUTES } else { ROWS });
         out.extend_from_slice(&sheet.to_le_bytes());
         out.extend_from_slice(&((self.table.len() / 8) as u32).to_le_bytes());
         out.extend_from_slice(&(findings.len() as u32).to_le_bytes());
         out.extend_from_slice(&self.table);
+        out.extend_from_slice(&self.attributes_table);
         out.extend_from_slice(&self.data);
+        out.extend_from_slice(&self.attributes);
         out.extend_from_slice(&findings);
         self.table.clear();
+        self.attributes_table.clear();
         self.data.clear();
+        self.attributes.clear();
         self.findings.clear();
         Ok(())
     }
@@ -204,6 +238,31 @@ mod tests {
         Frame::decode(kind, Bytes::from(wire).slice(HEADER_BYTES..)).unwrap()
     }
 
+    fn row(row: u32, data: &'static str, attributes: Option<&'static str>) -> Row {
+        let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+        Row { row: RowNumber(row), data: bytes(data), attributes: attributes.map(bytes) }
+    }
+
+    #[test]
+    fn a_row_without_attributes_takes_no_more_than_it_did() {
+        let rows = |attributes| {
+            let rows = vec![row(7, "{}", attributes), row(8, "{}", None)];
+            let mut wire = Vec::new();
+            Frame::Rows(RowsFrame { rows, ..RowsFrame::default() }).encode(&mut wire).unwrap();
+            (wire[HEADER_BYTES - 1], wire.len() - HEADER_BYTES)
+        };
+        assert_eq!(rows(None), (ROWS, 10 + 2 * (8 + 2)));
+        assert_eq!(rows(Some("{x}")), (ROWS_WITH_ATTRIBUTES, 10 + 2 * (8 + 4 + 2) + 3));
+        let mut buffer = RowsBuffer::default();
+        let mut wire = Vec::new();
+        for attributes in [Some(&b"{x}"[..]), None] {
+            wire.clear();
+            buffer.push(RowNumber(1), b"{}", attributes);
+            buffer.drain_into(0, &mut wire).unwrap();
+        }
+        assert_eq!(wire[HEADER_BYTES - 1], ROWS, "what was is forgotten");
+    }
+
     #[test]
     fn frames_survive_the_wire() {
         let frames = [
@@ -216,12 +275,17 @@ mod tests {
             }),
             Frame::Rows(RowsFrame {
                 sheet: 3,
-                rows: vec![(RowNumber(3), Bytes::from_static(b"{}")), (RowNumber(9), Bytes::new())],
+                rows: vec![row(3, "{}", None), row(9, "", None)],
                 findings: vec![Finding {
                     kind: FindingKind::Warning,
                     at: Address::default(),
                     detail: "look".into(),
                 }],
+            }),
+            Frame::Rows(RowsFrame {
+                sheet: 0,
+                rows: vec![row(2, "{}", None), row(3, "{}", Some("{1}")), row(4, "[]", None)],
+                findings: vec![],
             }),
             Frame::Rows(RowsFrame::default()),
             Frame::End(Totals { rows: 7, ..Totals::default() }),
@@ -238,5 +302,12 @@ mod tests {
         assert!(matches!(Frame::decode(ROWS, Bytes::from_static(b"xx")), Err(BadFrame::Short)));
         let claims = [&[0, 0][..], &u32::MAX.to_le_bytes(), &[0; 4]].concat();
         assert!(matches!(Frame::decode(ROWS, claims.into()), Err(BadFrame::Short)));
+        // One row: no room for its attributes' length, then none for the attributes.
+        let one = [&[0, 0][..], &1_u32.to_le_bytes(), &[0; 4], &[0; 8]].concat();
+        let long = [&one[..], &5_u32.to_le_bytes()].concat();
+        for short in [one, long] {
+            let decoded = Frame::decode(ROWS_WITH_ATTRIBUTES, short.into());
+            assert!(matches!(decoded, Err(BadFrame::Short)));
+        }
     }
 }

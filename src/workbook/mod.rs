@@ -10,6 +10,7 @@
 //! | `rows` | cells to rows: header, order, blanks, limits, findings |
 //! | `cell`, `format`, `date`, `header` | the rules of a value, and of a column's name |
 //! | `sheets` | which sheets |
+//! | `attributes` | which cells become attributes of their row's message |
 //! | `sink`, `frame` | where rows go, and how they travel between processes |
 //!
 //! The formats whose files are read cell by cell have their own readers here, on top of the zip
@@ -19,6 +20,7 @@
 //! it cannot parse for the first string, ends a binary sheet silently at a bad row number, and holds
 //! an OpenDocument sheet in memory whole. Each of these is a row that is wrong and looks right.
 
+pub mod attributes;
 mod cell;
 mod container;
 mod csv;
@@ -42,6 +44,7 @@ mod xml;
 use std::fs::File;
 use std::path::Path;
 
+pub use attributes::AttributeColumns;
 pub use frame::{Frame, RowsFrame};
 pub use limits::ReadLimits;
 pub use options::{CsvOptions, HeaderRow, ReadOptions, SheetChoice};

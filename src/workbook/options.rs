@@ -5,12 +5,19 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::attributes::AttributeColumns;
 use crate::domain::RowNumber;
 
 /// An option that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadOption(String);
+
+impl BadOption {
+    pub(super) fn new(detail: String) -> Self {
+        Self(detail)
+    }
+}
 
 /// How a file is to be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +29,9 @@ pub struct ReadOptions {
     pub header_row: HeaderRow,
     /// For csv files alone.
     pub csv: CsvOptions,
+    /// Which columns become attributes of their row's message.
+    #[serde(skip_serializing_if = "AttributeColumns::is_empty")]
+    pub attributes: AttributeColumns,
 }
 
 /// Which sheet, or sheets, become messages.
@@ -114,6 +124,7 @@ mod tests {
             sheet: SheetChoice::Name("Orders".into()),
             header_row: HeaderRow::Told(RowNumber(4)),
             csv: CsvOptions { delimiter: Some(';'), ..CsvOptions::default() },
+            attributes: "country,\"a, b\"".parse().unwrap(),
         };
         let text = serde_json::to_string(&some).unwrap();
         assert_eq!(serde_json::from_str::<ReadOptions>(&text).unwrap(), some);

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::attributes::{AttributeColumns, Attributes};
 use super::cell::{self, Note, Value, Written};
 use super::date::Epoch;
 use super::header::Names;
@@ -54,6 +55,7 @@ pub(crate) struct Rows<'a> {
     sink: &'a mut dyn Sink,
     limits: &'a ReadLimits,
     header_row: HeaderRow,
+    attributes: Attributes<'a>,
     totals: Totals,
     findings: u64,
     index: u16,
@@ -79,11 +81,13 @@ impl<'a> Rows<'a> {
         sink: &'a mut dyn Sink,
         limits: &'a ReadLimits,
         header_row: HeaderRow,
+        attributes: &'a AttributeColumns,
     ) -> Self {
         Self {
             sink,
             limits,
             header_row,
+            attributes: Attributes::new(attributes),
             totals: Totals::default(),
             findings: 0,
             index: 0,
@@ -293,6 +297,7 @@ impl<'a> Rows<'a> {
             if let Some(first) = self.slots.first() {
                 head.reach(first.column);
             }
+            self.attributes.find(&head.head)?;
             self.totals.sheets += 1;
             self.sink.sheet(&head.head)?;
         }
@@ -303,6 +308,7 @@ impl<'a> Rows<'a> {
         self.totals.blank_rows += u64::from(self.row - head.last_filled - 1);
         head.last_filled = self.row;
         self.write_row(head)?;
+        self.write_attributes();
         if self.refused.is_none() && self.json.len() > self.limits.row_bytes {
             let (size, limit) = (self.json.len(), self.limits.row_bytes);
             self.refused =
@@ -313,7 +319,19 @@ impl<'a> Rows<'a> {
             return self.find(FindingKind::Rejected, column, detail);
         }
         self.totals.rows += 1;
-        self.sink.row(RowNumber(self.row), &self.json)
+        self.sink.row(RowNumber(self.row), &self.json, self.attributes.of_row())
+    }
+
+    /// Puts the row's attributes together; cells are in order of columns.
+    fn write_attributes(&mut self) {
+        let (slots, values) = (&self.slots, &self.values);
+        let written = self.attributes.write(|column| {
+            let at = slots.binary_search_by_key(&column, |slot| slot.column).ok()?;
+            slots.get(at).map(|slot| &values[slot.start..slot.end])
+        });
+        if let Err((column, too_long)) = written {
+            self.refused.get_or_insert_with(|| (Some(column), too_long.to_string()));
+        }
     }
 
     /// Puts the row together; cells are in order of columns.
@@ -405,6 +423,7 @@ pub(crate) mod tests {
     pub(crate) struct Kept {
         pub(crate) heads: Vec<SheetHead>,
         pub(crate) rows: Vec<(u32, String)>,
+        pub(crate) attributes: Vec<(u32, String)>,
         pub(crate) findings: Vec<Finding>,
     }
 
@@ -414,8 +433,15 @@ pub(crate) mod tests {
             Ok(())
         }
 
-        fn row(&mut self, row: RowNumber, json: &[u8]) -> Result<(), Stop> {
-            self.rows.push((row.0, String::from_utf8(json.to_vec()).unwrap()));
+        fn row(
+            &mut self,
+            row: RowNumber,
+            json: &[u8],
+            attributes: Option<&[u8]>,
+        ) -> Result<(), Stop> {
+            let text = |json: &[u8]| String::from_utf8(json.to_vec()).unwrap();
+            self.attributes.extend(attributes.map(|json| (row.0, text(json))));
+            self.rows.push((row.0, text(json)));
             Ok(())
         }
 
@@ -431,7 +457,8 @@ pub(crate) mod tests {
         rows: &[(u32, &[(u32, &str)])],
     ) -> (Kept, Result<(SheetEnd, Totals), Stop>) {
         let mut kept = Kept::default();
-        let mut made = Rows::new(&mut kept, limits, header_row);
+        let none = AttributeColumns::default();
+        let mut made = Rows::new(&mut kept, limits, header_row, &none);
         made.open_sheet(0, Some("S"), Epoch::Y1900);
         let mut read = || {
             for (row, cells) in rows {
@@ -524,7 +551,8 @@ pub(crate) mod tests {
     #[test]
     fn a_row_of_formulas_without_results_is_blank_and_told() {
         let (mut kept, limits) = (Kept::default(), ReadLimits::default());
-        let mut made = Rows::new(&mut kept, &limits, HeaderRow::Found);
+        let none = AttributeColumns::default();
+        let mut made = Rows::new(&mut kept, &limits, HeaderRow::Found, &none);
         made.open_sheet(0, Some("S"), Epoch::Y1900);
         let rows = [
             [Value::Text("a"), Value::Text("b")],
@@ -582,5 +610,58 @@ pub(crate) mod tests {
         assert_eq!(kept.findings[0].kind, FindingKind::Rejected);
         let (_, end) = sheet(&limits, HeaderRow::Found, &[(1, &[(0, "a")]), (2, &[(3, "x")])]);
         assert!(problem(end).contains("S!D2"));
+    }
+
+    #[test]
+    fn chosen_columns_become_attributes() {
+        let (mut kept, limits) = (Kept::default(), ReadLimits::default());
+        let chosen = "c_2,n".parse().unwrap();
+        let mut made = Rows::new(&mut kept, &limits, HeaderRow::Found, &chosen);
+        let long = "x".repeat(crate::workbook::attributes::MOST_VALUE_CHARS + 1);
+        let rows: [&[(u32, Value<'_>)]; 5] = [
+            &[(1, Value::Text("c")), (2, Value::Text("c")), (3, Value::Text("n"))],
+            &[(1, Value::Text("not")), (2, Value::Text("DE")), (3, Value::Bool(true))],
+            // Out of order, and nothing in one of the columns.
+            &[
+                (3, Value::Digits("007", &super::super::format::Format::Plain)),
+                (1, Value::Text("x")),
+            ],
+            &[(1, Value::Text("x"))],
+            &[(2, Value::Text(&long))],
+        ];
+        made.open_sheet(0, Some("S"), Epoch::Y1900);
+        for (row, cells) in (1..).zip(rows) {
+            made.begin_row(row).unwrap();
+            for (column, value) in cells {
+                made.cell(*column, *value).unwrap();
+            }
+            made.end_row().unwrap();
+        }
+        assert_eq!((made.totals().rows, made.totals().rejected_rows), (3, 1));
+        assert_eq!(
+            kept.attributes,
+            [(2, r#"{"c_2":"DE","n":"true"}"#.into()), (3, r#"{"n":"7"}"#.into())]
+        );
+        assert_eq!(kept.findings[0].at.to_string(), "S!C5");
+        assert_eq!(kept.findings[0].kind, FindingKind::Rejected);
+    }
+
+    #[test]
+    fn every_sheet_must_have_the_chosen_columns() {
+        let (mut kept, limits) = (Kept::default(), ReadLimits::default());
+        let chosen = "b".parse().unwrap();
+        let mut made = Rows::new(&mut kept, &limits, HeaderRow::Found, &chosen);
+        let mut sheet = |index: u16, name: &str, header: &str| {
+            made.open_sheet(index, Some(name), Epoch::Y1900);
+            for (row, text) in [(1, header), (2, "x")] {
+                made.begin_row(row)?;
+                made.cell(3, Value::Text(text))?;
+                made.end_row()?;
+            }
+            Ok::<(), Stop>(())
+        };
+        sheet(0, "S", "b").unwrap();
+        assert!(problem(sheet(1, "T", "c")).contains("T!1:1"));
+        assert_eq!(kept.attributes, [(2, r#"{"b":"x"}"#.into())]);
     }
 }

@@ -60,7 +60,7 @@ pub(crate) fn read_chosen(
     mut each: impl FnMut(usize, u16, &mut Rows<'_>) -> Result<(), Stop>,
 ) -> Result<Totals, Stop> {
     let chosen = choose(sheets, &options.sheet)?;
-    let mut rows = Rows::new(sink, limits, options.header_row);
+    let mut rows = Rows::new(sink, limits, options.header_row, &options.attributes);
     let mut last = SheetEnd::Empty;
     for place in &chosen {
         let index = u16::try_from(*place).map_err(|_| {

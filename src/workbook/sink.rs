@@ -57,11 +57,12 @@ pub trait Sink {
     /// Whatever makes it useless to go on.
     fn sheet(&mut self, head: &SheetHead) -> Result<(), Stop>;
 
-    /// A row of the sheet that began last, as a JSON object.
+    /// A row of the sheet that began last, as a JSON object; `attributes` are those chosen of it, an
+    /// object of strings, if there are any.
     ///
     /// # Errors
     /// Whatever makes it useless to go on.
-    fn row(&mut self, row: RowNumber, json: &[u8]) -> Result<(), Stop>;
+    fn row(&mut self, row: RowNumber, json: &[u8], attributes: Option<&[u8]>) -> Result<(), Stop>;
 
     /// Something worth knowing, before the row that it is about.
     ///

@@ -25,6 +25,7 @@ macro_rules! on_both {
     };
 }
 
+mod attributes;
 mod broken;
 mod end;
 mod events;

@@ -135,8 +135,13 @@ impl Scene {
 
     /// A queue beside the first that takes only these rows.
     pub(crate) async fn queue_of_rows(&self, name: &str, rows: &[&str]) {
+        self.queue_of(name, "row", rows).await;
+    }
+
+    /// A queue beside the first that takes only rows whose attribute has one of these values.
+    pub(crate) async fn queue_of(&self, name: &str, attribute: &str, values: &[&str]) {
         let topic = self.store.control.ensure_topic(&"rows".parse().unwrap()).await.unwrap();
-        let only = ("row".to_owned(), rows.iter().map(|row| (*row).to_owned()).collect());
+        let only = (attribute.to_owned(), values.iter().map(|value| (*value).to_owned()).collect());
         let queue = NewQueue {
             topic: Some(topic),
             filters: Filters([only].into()),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::error::BenchError;
 use super::scene::{Place, Scene};
 use crate::broker::{Broker, Publishing, RowBatch, Source, SqlBroker};
-use crate::domain::{MessageId, Receipt, RowNumber, Settlement, Verdict};
+use crate::domain::{MessageId, Receipt, Row, RowNumber, Settlement, Verdict};
 use crate::store::control::NewUpload;
 
 /// Messages of a published batch.
@@ -96,7 +96,9 @@ impl Load {
                 first_row: row(from + 1),
                 last_row: row(to),
                 turn,
-                rows: (from + 1..=to).map(|n| (row(n), payload(n, self.payload).into())).collect(),
+                rows: (from + 1..=to)
+                    .map(|n| Row::new(row(n), payload(n, self.payload).into()))
+                    .collect(),
                 findings: vec![],
             };
             Ok::<_, BenchError>(Some((batch, (to, turn.saturating_add(1)))))

@@ -18,7 +18,7 @@ use super::{COULD_NOT, complain};
 use crate::api::{Upload, UploadStatus};
 use crate::client::{Client, ClientError, ClientLimits, UploadOptions};
 use crate::domain::TopicName;
-use crate::workbook::{HeaderRow, SheetChoice};
+use crate::workbook::{AttributeColumns, HeaderRow, SheetChoice};
 use bars::{Bar, Bars};
 
 /// Files under way at the same time.
@@ -59,6 +59,11 @@ pub(crate) struct Args {
     /// The topic that the rows are published to; the server's choice unless told
     #[arg(long, value_name = "NAME", env = "ROWMILL_TOPIC")]
     topic: Option<TopicName>,
+
+    /// Columns whose cells become attributes of their row's message, named by the header, with commas
+    /// between them: queues filter by attributes
+    #[arg(long, value_name = "COLUMNS", env = "ROWMILL_ATTRIBUTES", value_parser = as_text::<AttributeColumns>)]
+    attributes: Option<String>,
 
     /// Let workers begin before a file has been read to its end; what they have done by then stands,
     /// should the file turn out to be damaged further down
@@ -141,6 +146,7 @@ impl Args {
             sheet: self.sheet.clone(),
             header_row: self.header_row.clone(),
             topic: self.topic.as_ref().map(ToString::to_string),
+            attributes: self.attributes.clone(),
             stream: self.stream,
             wait: false,
         };

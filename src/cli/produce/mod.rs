@@ -23,7 +23,7 @@ use super::digest::{hash_file, hex};
 use super::{COULD_NOT, STOPPED, complain};
 use crate::api::NewMessage;
 use crate::client::{Client, ClientLimits};
-use crate::domain::{RowNumber, TopicName};
+use crate::domain::{Row, RowNumber, TopicName};
 use crate::ingest::reader::Reader;
 use crate::workbook::{Frame, HeaderRow, ReadLimits, ReadOptions, SheetChoice, SheetHead};
 use crate::worker::Stop;
@@ -142,7 +142,7 @@ impl Args {
                 Some(Frame::Fault(problem)) => return Err(problem.into()),
                 None => return Err(ProduceError::Cut),
             };
-            for (row, data) in rows {
+            for Row { row, data, .. } in rows {
                 if stop.drain.is_cancelled() {
                     return Ok(Status::Stopped);
                 }

@@ -133,6 +133,7 @@ impl Args {
                 quote: self.quote,
                 encoding: self.encoding.clone(),
             },
+            ..ReadOptions::default()
         }
     }
 

@@ -22,8 +22,10 @@ use uuid::Uuid;
 use super::params::Params;
 use super::watchers::{Snapshot, Watchers};
 use super::{find, view};
+use crate::api;
 use crate::broker::Broker;
 use crate::http::extract::PathName;
+use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
 
 /// How often a stream without events says that it lives.
@@ -31,6 +33,24 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What the id of the last event ends with.
 const END: &str = "-end";
 
+#[utoipa::path(
+    get,
+    path = "/uploads/{id}/events",
+    tag = "uploads",
+    summary = "An upload as it changes, as server-sent events",
+    description = "`progress` carries the upload at once and whenever it has changed, `end` once more when it is over.",
+    params(
+        ("id" = Uuid, Path, description = "The upload's id"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event seen: only what is new is told"),
+    ),
+    responses(
+        (status = 200, description = "Events until it is over", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "Its end was seen: there is nothing more to tell"),
+        (status = 404, description = "There is no such upload", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["read"])),
+)]
 pub(super) async fn events<B: Broker + Clone>(
     State(app): State<App<B>>,
     Extension(watchers): Extension<Watchers>,

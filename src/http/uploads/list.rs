@@ -9,6 +9,7 @@ use super::params::{Params, cursor};
 use super::view::view;
 use crate::api;
 use crate::broker::Broker;
+use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
 use crate::store::log::UploadId;
 
@@ -17,6 +18,21 @@ const DEFAULT: usize = 20;
 /// Uploads whose numbers are looked up at once.
 const AT_ONCE: usize = 4;
 
+#[utoipa::path(
+    get,
+    path = "/uploads",
+    tag = "uploads",
+    summary = "Uploads, newest first",
+    params(
+        ("limit" = Option<u32>, Query, description = "Items on the page; 20 unless told", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "Where the page begins: what `next` of the page before says", pattern = r"^[0-9a-f]{1,16}$"),
+    ),
+    responses(
+        (status = 200, description = "A page of them", body = api::Page<api::Upload>),
+        (status = 422, description = "A parameter cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["read"])),
+)]
 pub(super) async fn list<B: Broker + Clone>(
     State(app): State<App<B>>,
     uri: Uri,

@@ -16,6 +16,7 @@ mod watchers;
 
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use utoipa::OpenApi;
 use uuid::Uuid;
 
 use super::{ApiError, App};
@@ -35,6 +36,24 @@ pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
         .route("/uploads/{id}/rejects", get(rejects::rejects::<B>))
         .route("/uploads/{id}/events", get(events::events::<B>))
         .layer(Extension(watchers::Watchers::default()))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    receive::upload,
+    list::list,
+    one::show,
+    one::cancel,
+    one::delete,
+    rows::rows,
+    rejects::rejects,
+    events::events,
+))]
+struct Docs;
+
+/// What these files add to the description of the API.
+pub(super) fn docs() -> utoipa::openapi::OpenApi {
+    Docs::openapi()
 }
 
 /// The upload that a path names.

@@ -10,10 +10,24 @@ use super::{find, view};
 use crate::api;
 use crate::broker::Broker;
 use crate::http::extract::PathName;
+use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
 use crate::ingest::spool;
 use crate::store::control::UploadState;
 
+#[utoipa::path(
+    get,
+    path = "/uploads/{id}",
+    tag = "uploads",
+    summary = "An upload as it is now",
+    params(("id" = Uuid, Path, description = "The upload's id")),
+    responses(
+        (status = 200, description = "The upload", body = api::Upload),
+        (status = 404, description = "There is no such upload", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["read"])),
+)]
 pub(super) async fn show<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(id): PathName<Uuid>,
@@ -24,6 +38,20 @@ pub(super) async fn show<B: Broker + Clone>(
     view::view(&app, &upload).await.map(Json)
 }
 
+#[utoipa::path(
+    post,
+    path = "/uploads/{id}/cancel",
+    tag = "uploads",
+    summary = "Withdraws what has not been delivered",
+    params(("id" = Uuid, Path, description = "The upload's id")),
+    responses(
+        (status = 200, description = "The upload as it is then", body = api::Upload),
+        (status = 404, description = "There is no such upload", body = api::Problem, content_type = PROBLEM),
+        (status = 409, description = "It is over already", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["admin"])),
+)]
 pub(super) async fn cancel<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(id): PathName<Uuid>,
@@ -38,6 +66,20 @@ pub(super) async fn cancel<B: Broker + Clone>(
     view::view(&app, &upload).await.map(Json)
 }
 
+#[utoipa::path(
+    delete,
+    path = "/uploads/{id}",
+    tag = "uploads",
+    summary = "Deletes an upload that is over, with its file and its results",
+    params(("id" = Uuid, Path, description = "The upload's id")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "There is no such upload", body = api::Problem, content_type = PROBLEM),
+        (status = 409, description = "It is not over: cancel it first", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["admin"])),
+)]
 /// Deletes an upload that is over. Its file goes last: a crash before that leaves a file, not an
 /// upload that cannot be read.
 pub(super) async fn delete<B: Broker + Clone>(

@@ -67,8 +67,10 @@ pub(super) fn cursor<const N: usize>(numbers: [u64; N]) -> String {
 }
 
 fn read_cursor<const N: usize>(text: &str) -> Option<[u64; N]> {
-    let parts = text.split('-').map(|part| u64::from_str_radix(part, 16));
-    parts.collect::<Result<Vec<_>, _>>().ok()?.try_into().ok()
+    let digits = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    // The number is told only of what looks like one: `+f` would be read as well.
+    let number = |part: &str| u64::from_str_radix(Some(part).filter(|part| digits(part))?, 16).ok();
+    text.split('-').map(number).collect::<Option<Vec<_>>>()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -101,7 +103,7 @@ mod tests {
         let next = cursor([3, 17, u64::MAX]);
         assert_eq!(params(&format!("after={next}")).after().unwrap(), Some([3, 17, u64::MAX]));
         assert_eq!(params("").after::<1>().unwrap(), None);
-        for bad in ["after=", "after=1-2-3", "after=x", "after=-1"] {
+        for bad in ["after=", "after=1-2-3", "after=x", "after=-1", "after=%2B1-2", "after=F-1"] {
             assert!(params(bad).after::<2>().is_err(), "{bad}");
         }
     }

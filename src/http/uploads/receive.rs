@@ -7,6 +7,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::schema::{
+    Array, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type,
+};
 
 use super::body::{self, Inbox, Terms, malformed, too_large};
 use super::linger::{linger, waits_for_word};
@@ -15,6 +18,7 @@ use super::view;
 use crate::api;
 use crate::broker::Broker;
 use crate::domain::TopicName;
+use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
 use crate::ingest::Ingested;
 use crate::ingest::intake::{NotTaken, Spooled, Stage, TakeOptions, Taken};
@@ -25,6 +29,34 @@ const TOPIC: &str = "rows";
 /// Seconds after which a file is to be sent again when all readers are busy.
 const BUSY_SECONDS: u32 = 5;
 
+#[utoipa::path(
+    post,
+    path = "/file/upload",
+    tag = "uploads",
+    summary = "Spreadsheets in: every row becomes a message",
+    description = "Each file is checked before it is answered. One that was taken survives any crash, \
+        and is published whole or, if it turns out to be damaged further down, not at all.",
+    params(
+        ("topic" = Option<String>, Query, description = "Where the rows are published to; `rows` unless told", pattern = r"^[A-Za-z0-9._-]{1,128}$"),
+        ("sheet" = Option<String>, Query, description = "Which sheet: a name, `#2` for the second, `all`; the first visible one unless told", min_length = 1),
+        ("header_row" = Option<String>, Query, description = "Which row names the columns, from 1; the first that is not empty unless told", pattern = r"^(found|[1-9][0-9]{0,8})$"),
+        ("attributes" = Option<String>, Query, description = "Columns whose cells become attributes of their row's message, named by the header, with commas between them; 16 at most", min_length = 1),
+        ("stream" = Option<bool>, Query, description = "Let workers begin before a file has been read to its end"),
+        ("wait" = Option<bool>, Query, description = "Answer when all is published, with the counts"),
+    ),
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 202, description = "At least one file was taken; what became of each, in the order sent", body = api::Data<api::UploadAnswer>),
+        (status = 400, description = "The body breaks off or is no multipart/form-data", body = api::Problem, content_type = PROBLEM),
+        (status = 404, description = "There is no such topic", body = api::Problem, content_type = PROBLEM),
+        (status = 408, description = "The client stopped sending", body = api::Problem, content_type = PROBLEM),
+        (status = 413, description = "A file, or the request, is too large", body = api::Problem, content_type = PROBLEM),
+        (status = 415, description = "Not multipart/form-data, or no spreadsheet", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "A parameter or a field cannot be, or the file cannot be read so", body = api::Problem, content_type = PROBLEM),
+        (status = 507, description = "The server's disk is full", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["publish"])),
+)]
 /// Answers 202 when at least one file was taken, with what became of each; else with what is wrong.
 pub(super) async fn upload<B: Broker + Clone>(
     State(app): State<App<B>>,
@@ -59,6 +91,24 @@ pub(super) async fn upload<B: Broker + Clone>(
     answered.into_response()
 }
 
+/// The body.
+#[derive(serde::Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "it is described, and received part by part")]
+pub(super) struct UploadForm {
+    /// xlsx, xlsm, xlsb, xls, ods, csv or tsv, each with its name; 1 GiB each at most.
+    #[schema(schema_with = files)]
+    files: Vec<Vec<u8>>,
+}
+
+fn files() -> Array {
+    let file = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+        .content_media_type("application/octet-stream");
+    ArrayBuilder::new().items(file).min_items(Some(1)).max_items(Some(20)).build()
+}
+
 /// What a request says before its body.
 struct Asked {
     wait: bool,
@@ -75,6 +125,7 @@ impl Asked {
         let read = ReadOptions {
             sheet: params.take("sheet")?.unwrap_or_default(),
             header_row: params.take("header_row")?.unwrap_or_default(),
+            attributes: params.take("attributes")?.unwrap_or_default(),
             ..ReadOptions::default()
         };
         let topic = params.take::<String>("topic")?.unwrap_or_else(|| TOPIC.to_owned());

@@ -12,6 +12,7 @@ use crate::api;
 use crate::broker::Broker;
 use crate::domain::{Finding, FindingKind};
 use crate::http::extract::PathName;
+use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
 use crate::store::StoreError;
 use crate::store::log::FindingAt;
@@ -19,6 +20,23 @@ use crate::store::log::FindingAt;
 /// Findings of a page unless told.
 const DEFAULT: usize = 100;
 
+#[utoipa::path(
+    get,
+    path = "/uploads/{id}/rejects",
+    tag = "uploads",
+    summary = "Its rejected rows and warnings, each with its address",
+    params(
+        ("id" = Uuid, Path, description = "The upload's id"),
+        ("limit" = Option<u32>, Query, description = "Items on the page; 100 unless told", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "Where the page begins: what `next` of the page before says", pattern = r"^[0-9a-f]{1,16}-[0-9a-f]{1,16}-[0-9a-f]{1,16}$"),
+    ),
+    responses(
+        (status = 200, description = "A page of them", body = api::Page<api::Finding>),
+        (status = 404, description = "There is no such upload", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["read"])),
+)]
 pub(super) async fn rejects<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(id): PathName<Uuid>,

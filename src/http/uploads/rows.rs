@@ -14,6 +14,7 @@ use crate::api;
 use crate::broker::Broker;
 use crate::domain::RowNumber;
 use crate::http::extract::PathName;
+use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App, kept_json};
 use crate::store::StoreError;
 use crate::store::control::{Route, sheet_names};
@@ -24,6 +25,23 @@ const DEFAULT: usize = 100;
 /// Bytes of rows on a page, unless a single one has more.
 const PAGE_BYTES: usize = 8 << 20;
 
+#[utoipa::path(
+    get,
+    path = "/uploads/{id}/rows",
+    tag = "uploads",
+    summary = "Its rows in their order, each with its message in every queue that takes it",
+    params(
+        ("id" = Uuid, Path, description = "The upload's id"),
+        ("limit" = Option<u32>, Query, description = "Items on the page; 100 unless told", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "Where the page begins: what `next` of the page before says", pattern = r"^[0-9a-f]{1,16}-[0-9a-f]{1,16}$"),
+    ),
+    responses(
+        (status = 200, description = "A page of them", body = api::Page<api::Row>),
+        (status = 404, description = "There is no such upload", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["read"])),
+)]
 pub(super) async fn rows<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(id): PathName<Uuid>,
