@@ -27,7 +27,7 @@ use super::routing::Routing;
 use super::wake::Bell;
 use crate::domain::{
     Delivery, Lease, Message, MessageId, MessageKey, Origin, QueueName, QueueStats, Receipt, Row,
-    Settled, Settlement, TopicName,
+    RowNumber, Settled, Settlement, TopicName,
 };
 use crate::store::control::{Queue, UploadState};
 use crate::store::log::{
