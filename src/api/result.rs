@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// Where a message is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Waits for a delivery: fresh, delayed, held, or to be tried again.
@@ -23,7 +23,7 @@ pub enum State {
 }
 
 /// A message in a queue, and what became of it: `GET /results`, `GET /results/{message}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Outcome {
     /// The message.
     pub id: String,
@@ -38,6 +38,7 @@ pub struct Outcome {
     /// Deliveries it took, once it has ended.
     pub attempts: Option<u16>,
     /// The output of a done one.
+    #[schema(value_type = Option<serde_json::Value>)]
     pub output: Option<Box<RawValue>>,
     /// The error of a dead one.
     pub error: Option<String>,

@@ -21,7 +21,9 @@ struct Docs;
 /// The whole description.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut all = Docs::openapi();
-    for part in [super::health::docs()] {
+    for part in
+        [super::events::docs(), super::health::docs(), super::results::docs(), super::ws::docs()]
+    {
         all.merge(part);
     }
     all
