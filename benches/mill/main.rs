@@ -13,6 +13,7 @@
 
 mod ingest;
 mod latency;
+mod live;
 mod log;
 mod server;
 mod upload;
@@ -34,15 +35,19 @@ fn main() {
             ingest::compare().await;
             upload::compare().await;
             latency::measure().await;
+            live::measure().await;
         }),
         ["log"] => runtime.block_on(log::compare()),
         ["ingest"] => runtime.block_on(ingest::compare()),
         ["upload"] => runtime.block_on(upload::compare()),
         ["latency"] => runtime.block_on(latency::measure()),
+        ["live"] => runtime.block_on(live::measure()),
         // What `ingest` starts in processes of their own, to measure their memory.
         ["calamine-alone", file] => ingest::calamine_alone(file),
+        // What `live` starts in a process of its own, to kill it.
+        ["hold", url] => runtime.block_on(live::hold(url)),
         ["publish", file, url] => runtime.block_on(ingest::publish(file, url)),
-        _ => panic!("say log, ingest, upload, latency, or nothing for all"),
+        _ => panic!("say log, ingest, upload, latency, live, or nothing for all"),
     }
 }
 

@@ -96,7 +96,7 @@ fn sequence(text: &str) -> (Option<&str>, &str) {
             Some((at, c)) if c.is_ascii_alphanumeric() => (None, &text[at + 1..]),
             _ => (None, &text[1..]),
         },
-        Some((_, c)) if matches!(c, '0'..='~') => (None, &text[1..]),
+        Some((_, '0'..='~')) => (None, &text[1..]),
         _ => (None, text),
     }
 }
