@@ -36,6 +36,7 @@ on_both!(
     a_name_is_used_once,
     a_hundred_publishers_are_joined,
     an_outcome_is_found_by_queue_and_by_message,
+    a_receive_that_is_dropped_loses_nothing,
 );
 
 fn topic() -> TopicName {
@@ -235,4 +236,37 @@ async fn a_publish_wakes_consumers_of_other_processes() {
     // With its listener it lets go of the pool when it is closed.
     drop(there);
     tokio::time::timeout(Duration::from_secs(10), elsewhere.close()).await.unwrap();
+}
+
+/// Dropped at any point of its way, a receive leaves nothing leased until the deadline of a minute.
+async fn a_receive_that_is_dropped_loses_nothing(database: TestDatabase) {
+    let (_store, broker) = set_up(&database).await;
+    let (from, wait) = (queue("german"), Duration::from_secs(20));
+    let mut caught = 0;
+    for polls in 1..=30 {
+        broker.publish_messages(&topic(), vec![body(polls, "DE")], None).await.unwrap();
+        {
+            let mut receive = Box::pin(broker.receive(&from, 10, wait));
+            let mut got = None;
+            for _ in 0..polls {
+                got = futures::poll!(receive.as_mut()).is_ready().then_some(());
+                if got.is_some() {
+                    break;
+                }
+                // What it waits for is done meanwhile, or not.
+                tokio::time::sleep(Duration::from_micros(100)).await;
+            }
+            if got.is_some() {
+                // It came all the way: the answer was in hands, and is lost with them.
+                caught += 1;
+                continue;
+            }
+        }
+        let leases = tokio::time::timeout(wait, broker.receive(&from, 10, wait)).await;
+        let leases = leases.expect("it waits for its deadline").unwrap();
+        assert_eq!(leases[0].deliveries.len(), 1, "after {polls} polls");
+        let ack = Settlement { position: 0, verdict: Verdict::Done { output: None } };
+        broker.settle(vec![(leases[0].receipt, vec![ack])]).await.unwrap();
+    }
+    assert!(caught < 30, "none was dropped on its way");
 }

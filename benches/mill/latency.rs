@@ -22,14 +22,23 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 pub(crate) async fn measure() {
     println!("publish to receipt over HTTP, {MESSAGES} messages one at a time, ms:");
-    println!("{:>6} {:>8} {:>8} {:>8} {:>8}", "round", "p50", "p90", "p99", "most");
+    head();
     for round in 1..=ROUNDS {
         let server = Server::start().await;
-        let mut times = one_round(&server).await;
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
-        println!("{round:>6} {:>8.2} {:>8.2} {:>8.2} {:>8.2}", at(0.5), at(0.9), at(0.99), at(1.0));
+        print(round, one_round(&server).await);
     }
+}
+
+/// The names of the columns of [`print`].
+pub(crate) fn head() {
+    println!("{:>6} {:>8} {:>8} {:>8} {:>8}", "round", "p50", "p90", "p99", "most");
+}
+
+/// How the milliseconds of one round are spread.
+pub(crate) fn print(round: usize, mut times: Vec<f64>) {
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    println!("{round:>6} {:>8.2} {:>8.2} {:>8.2} {:>8.2}", at(0.5), at(0.9), at(0.99), at(1.0));
 }
 
 async fn one_round(server: &Server) -> Vec<f64> {

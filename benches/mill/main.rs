@@ -13,6 +13,7 @@
 
 mod ingest;
 mod latency;
+mod live;
 mod log;
 mod server;
 mod snapshot;
@@ -38,6 +39,7 @@ fn main() {
             latency::measure().await;
             waiting::compare().await;
             snapshot::compare().await;
+            live::measure().await;
         }),
         ["log"] => runtime.block_on(log::compare()),
         ["ingest"] => runtime.block_on(ingest::compare()),
@@ -45,10 +47,15 @@ fn main() {
         ["latency"] => runtime.block_on(latency::measure()),
         ["waiting"] => runtime.block_on(waiting::compare()),
         ["snapshot"] => runtime.block_on(snapshot::compare()),
+        ["live"] => runtime.block_on(live::measure()),
         // What `ingest` starts in processes of their own, to measure their memory.
         ["calamine-alone", file] => ingest::calamine_alone(file),
+        // What `live` starts in a process of its own, to kill it.
+        ["hold", url] => runtime.block_on(live::hold(url)),
         ["publish", file, url] => runtime.block_on(ingest::publish(file, url)),
-        _ => panic!("say log, ingest, upload, latency, waiting, snapshot, or nothing for all"),
+        _ => {
+            panic!("say log, ingest, upload, latency, live, waiting, snapshot, or nothing for all")
+        }
     }
 }
 

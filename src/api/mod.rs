@@ -3,11 +3,13 @@
 //! Times are RFC 3339 text in UTC, durations are seconds. Requests refuse fields they do not know;
 //! answers may grow new ones, which a client passes over.
 
+mod live;
 mod message;
 mod problem;
 mod result;
 mod upload;
 
+pub use live::{Pushed, QueueNow, SettledAs, UploadNow};
 pub use message::{
     Accepted, Ack, BadReceipt, Copy, Delivery, Extend, Extended, Nack, NewMessage, Publish,
     Published, Receipt, Reject, STALE_RECEIPTS, Settle, Settled,

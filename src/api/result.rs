@@ -23,7 +23,7 @@ pub enum State {
 }
 
 /// A message in a queue, and what became of it: `GET /results`, `GET /results/{message}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Outcome {
     /// The message.
     pub id: String,
@@ -38,6 +38,7 @@ pub struct Outcome {
     /// Deliveries it took, once it has ended.
     pub attempts: Option<u16>,
     /// The output of a done one.
+    #[schema(value_type = Option<serde_json::Value>)]
     pub output: Option<Box<RawValue>>,
     /// The error of a dead one.
     pub error: Option<String>,

@@ -57,8 +57,9 @@ impl From<LogError> for BrokerError {
 pub trait Source: Send + Sync + 'static {
     /// Up to `max` messages, as one or more leases; waits up to `wait` for the first.
     ///
-    /// An empty answer means that nothing was there for that long. Cancellation safety: a future
-    /// dropped half-way may leave messages leased, which come again when their deadline passes.
+    /// An empty answer means that nothing was there for that long. Cancellation safety: what a
+    /// future dropped half-way has leased is handed back at once by a broker of this process; by one
+    /// behind a connection it may come at its deadline.
     ///
     /// # Errors
     /// [`BrokerError`]; nothing was received then.

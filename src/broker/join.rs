@@ -43,9 +43,6 @@ pub(super) trait Joined: Send + Sync + 'static {
 
     /// Does it, and answers each, in the order asked.
     fn step(&self, group: Vec<Self::Ask>) -> impl Future<Output = Vec<Self::Answer>> + Send;
-
-    /// What becomes of an answer whose caller has gone away.
-    fn undelivered(&self, answer: Self::Answer) -> impl Future<Output = ()> + Send;
 }
 
 type Waiting<J> = (<J as Joined>::Ask, oneshot::Sender<<J as Joined>::Answer>);
@@ -65,7 +62,7 @@ impl<J: Joined> Joiner<J> {
     /// Asks, alone or with others. `None` when the step died or the runtime is going down.
     ///
     /// Cancellation safety: a call that is dropped before its step began is not made; later, its
-    /// answer is [`Joined::undelivered`].
+    /// answer is dropped.
     pub(super) async fn ask(&self, ask: J::Ask) -> Option<J::Answer> {
         let (sender, answer) = oneshot::channel();
         self.0.send((ask, sender)).await.ok()?;
@@ -116,9 +113,8 @@ async fn run<J: Joined>(work: Arc<J>, mut inbox: mpsc::Receiver<Waiting<J>>, lim
             let answers = work.step(group).await;
             drop(lane);
             for (caller, answer) in callers.into_iter().zip(answers) {
-                if let Err(answer) = caller.send(answer) {
-                    work.undelivered(answer).await;
-                }
+                // An answer whose caller has gone away is dropped, here or on its way.
+                let _ = caller.send(answer);
             }
         });
     }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::join::Joined;
+use super::wake::Bell;
 use crate::domain::{Settled, Settlement, Verdict};
 use crate::store::Store;
 use crate::store::log::{Emptiness, HandedLease, LogError, QueueId, Received};
@@ -16,16 +18,69 @@ pub(super) type SharedError = Arc<LogError>;
 #[derive(Debug)]
 pub(super) enum Share {
     /// Some leases.
-    Leases(Vec<HandedLease>),
+    Leases(Parcel),
     /// Nothing: the others got all that this step took. There may be more.
     Short,
     /// Nothing, for nobody.
     Empty(Emptiness),
 }
 
+/// Leases on their way to a caller. Dropped before it was opened, because the caller has gone away,
+/// it hands them back: they need not wait for their deadline.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    leases: Vec<HandedLease>,
+    store: Store,
+    bell: Bell,
+}
+
+impl Parcel {
+    /// What is in it.
+    pub(super) fn leases(&self) -> &[HandedLease] {
+        &self.leases
+    }
+
+    /// The caller has it.
+    pub(super) fn open(mut self) -> Vec<HandedLease> {
+        std::mem::take(&mut self.leases)
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        let leases = std::mem::take(&mut self.leases);
+        if leases.is_empty() {
+            return;
+        }
+        // Without a runtime the process is at its end, and deadlines do the rest.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (store, bell) = (self.store.clone(), self.bell.clone());
+        runtime.spawn(async move {
+            let released: Vec<(Uuid, Vec<Settlement>)> = leases
+                .iter()
+                .map(|lease| {
+                    let release = |position| Settlement { position, verdict: Verdict::Release };
+                    let positions = lease.messages.iter().map(|message| message.position);
+                    (lease.receipt, positions.map(release).collect())
+                })
+                .collect();
+            match store.log.settle(&released, &mut fastrand::f64).await {
+                Ok(_) => bell.ring(),
+                Err(error) => {
+                    tracing::warn!(%error, "messages that nobody waits for come at their deadline");
+                }
+            }
+        });
+    }
+}
+
 /// Receives: those that ask the same number of messages of the same queue go together.
 #[derive(Debug)]
-pub(super) struct Receives(pub(super) Store);
+pub(super) struct Receives {
+    pub(super) store: Store,
+    /// Rings when what was received is handed back.
+    pub(super) bell: Bell,
+}
 
 impl Joined for Receives {
     type Ask = (QueueId, usize);
@@ -37,7 +92,7 @@ impl Joined for Receives {
 
     async fn step(&self, group: Vec<Self::Ask>) -> Vec<Self::Answer> {
         let Some(&(queue, max)) = group.first() else { return vec![] };
-        let leases = match self.0.log.receive(queue, max, group.len()).await {
+        let leases = match self.store.log.receive(queue, max, group.len()).await {
             Ok(Received::Leases(leases)) => leases,
             Ok(Received::Empty(why)) => {
                 return group.iter().map(|_| Ok(Share::Empty(why))).collect();
@@ -54,26 +109,14 @@ impl Joined for Receives {
                 None => tracing::error!(receipt = %lease.receipt, "a lease for nobody"),
             }
         }
-        let answer = |share: Vec<HandedLease>| {
-            if share.is_empty() { Share::Short } else { Share::Leases(share) }
+        let answer = |leases: Vec<HandedLease>| {
+            if leases.is_empty() {
+                return Share::Short;
+            }
+            let (store, bell) = (self.store.clone(), self.bell.clone());
+            Share::Leases(Parcel { leases, store, bell })
         };
         shares.into_iter().map(|share| Ok(answer(share))).collect()
-    }
-
-    /// Nobody has these: they go back, so that they need not wait for their deadline.
-    async fn undelivered(&self, answer: Self::Answer) {
-        let Ok(Share::Leases(leases)) = answer else { return };
-        let released: Vec<(Uuid, Vec<Settlement>)> = leases
-            .iter()
-            .map(|lease| {
-                let release = |position| Settlement { position, verdict: Verdict::Release };
-                let positions = lease.messages.iter().map(|message| message.position);
-                (lease.receipt, positions.map(release).collect())
-            })
-            .collect();
-        if let Err(error) = self.0.log.settle(&released, &mut fastrand::f64).await {
-            tracing::warn!(%error, "messages that nobody waits for any more come at their deadline");
-        }
     }
 }
 
@@ -135,6 +178,4 @@ impl Joined for Settles {
             }
         }
     }
-
-    async fn undelivered(&self, _: Self::Answer) {}
 }

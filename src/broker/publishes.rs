@@ -100,8 +100,6 @@ impl Joined for Publishes {
             Err(error) => group.iter().map(|_| Err(error.clone())).collect(),
         }
     }
-
-    async fn undelivered(&self, _: Self::Answer) {}
 }
 
 impl Publishes {

@@ -152,7 +152,10 @@ impl SqlBroker {
         };
         Ok(Self(Arc::new(Inner {
             publishes: Joiner::new(publishes, limits.publishes),
-            receives: Joiner::new(Receives(store.clone()), limits.receives),
+            receives: Joiner::new(
+                Receives { store: store.clone(), bell: bell.clone() },
+                limits.receives,
+            ),
             settles: Joiner::new(Settles(store.clone()), limits.settles),
             names: Names::new(store.clone()),
             store,
@@ -267,11 +270,13 @@ impl SqlBroker {
         Ok(upload.epoch == fence.epoch && states.contains(&upload.state))
     }
 
-    async fn hand_out(&self, queue: &Queue, lease: HandedLease) -> Result<Lease, BrokerError> {
-        let upload = match lease.upload {
-            Some(id) => Some(self.upload(id).await?),
-            None => None,
-        };
+    /// A lease as its consumer gets it; `upload` is the one that its messages are rows of.
+    fn hand_out(
+        &self,
+        queue: &Queue,
+        lease: HandedLease,
+        upload: Option<Arc<UploadOrigin>>,
+    ) -> Lease {
         let receipt = Receipt(lease.receipt);
         let deliveries = lease.messages.into_iter().map(|message| Delivery {
             receipt,
@@ -284,7 +289,7 @@ impl SqlBroker {
             created_ms: message.created_ms,
             expires_ms: message.expires_ms,
         });
-        Ok(Lease { receipt, deadline: lease.deadline, deliveries: deliveries.collect() })
+        Lease { receipt, deadline: lease.deadline, deliveries: deliveries.collect() }
     }
 }
 
@@ -305,12 +310,18 @@ impl Source for SqlBroker {
             let queue = self.queue(name).await?;
             let share = self.0.receives.ask((queue.id, max)).await.ok_or_else(died)?;
             let due = match share.map_err(shared)? {
-                Share::Leases(leases) => {
-                    let mut handed = Vec::with_capacity(leases.len());
-                    for lease in leases {
-                        handed.push(self.hand_out(&queue, lease).await?);
+                Share::Leases(parcel) => {
+                    let mut uploads = Vec::with_capacity(parcel.leases().len());
+                    for lease in parcel.leases() {
+                        uploads.push(match lease.upload {
+                            Some(id) => Some(self.upload(id).await?),
+                            None => None,
+                        });
                     }
-                    return Ok(handed);
+                    // From here on nothing is awaited, so that no lease is lost on its way.
+                    let leases = parcel.open().into_iter().zip(uploads);
+                    let handed = leases.map(|(lease, upload)| self.hand_out(&queue, lease, upload));
+                    return Ok(handed.collect());
                 }
                 Share::Short => continue,
                 Share::Empty(Emptiness::Contended) => {

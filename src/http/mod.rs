@@ -3,12 +3,15 @@
 //! in [`error`], in one place; what can be wrong with any request is found in `extract`. [`server`]
 //! is the process around it.
 
+mod accept;
 mod delivery;
 mod docs;
 pub mod error;
+mod events;
 mod extract;
 mod health;
 pub mod openapi;
+mod output;
 mod queues;
 mod results;
 pub mod server;
@@ -16,6 +19,7 @@ mod time;
 mod topics;
 mod uploads;
 mod watch;
+mod ws;
 
 use std::sync::Arc;
 
@@ -31,6 +35,7 @@ use crate::store::{Store, StoreError};
 
 pub use error::ApiError;
 use extract::BodyRoom;
+pub use ws::WsLimits;
 
 /// What bounds requests.
 #[derive(Debug, Clone)]
@@ -53,6 +58,10 @@ pub struct HttpLimits {
     pub upload_silence: std::time::Duration,
     /// The shortest time between two events of one stream. 250 ms.
     pub event_every: std::time::Duration,
+    /// Those who listen to `GET /events` at once. 100.
+    pub listeners: usize,
+    /// Those of WebSockets.
+    pub ws: WsLimits,
 }
 
 impl Default for HttpLimits {
@@ -68,13 +77,18 @@ impl Default for HttpLimits {
             page: 1_000,
             upload_silence: Duration::from_secs(30),
             event_every: Duration::from_millis(250),
+            listeners: 100,
+            ws: WsLimits::default(),
         }
     }
 }
 
 /// What every request can reach. Cheap to clone.
 #[derive(Debug)]
-pub struct App<B>(Arc<Parts<B>>);
+pub struct App<B> {
+    parts: Arc<Parts<B>>,
+    sockets: ws::Sockets,
+}
 
 /// The parts of an [`App`].
 #[derive(Debug)]
@@ -95,7 +109,7 @@ pub struct Parts<B> {
 
 impl<B> Clone for App<B> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { parts: Arc::clone(&self.parts), sockets: self.sockets.clone() }
     }
 }
 
@@ -103,14 +117,15 @@ impl<B> std::ops::Deref for App<B> {
     type Target = Parts<B>;
 
     fn deref(&self) -> &Parts<B> {
-        &self.0
+        &self.parts
     }
 }
 
 impl<B: Broker + Clone> App<B> {
     /// An app of these parts.
     pub fn new(parts: Parts<B>) -> Self {
-        Self(Arc::new(parts))
+        let sockets = ws::Sockets::new(parts.limits.ws.sockets);
+        Self { parts: Arc::new(parts), sockets }
     }
 
     /// All routes.
@@ -118,12 +133,14 @@ impl<B: Broker + Clone> App<B> {
         let room = BodyRoom::new(self.limits.bodies_bytes);
         let routes = Router::new()
             .merge(docs::routes::<B>())
+            .merge(events::routes::<B>(self.limits.listeners))
             .merge(health::routes::<B>())
             .merge(openapi::routes::<B>())
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())
             .merge(topics::routes::<B>())
             .merge(uploads::routes::<B>())
+            .merge(ws::routes::<B>())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .layer(Extension(room))

@@ -78,7 +78,15 @@ struct Docs;
 /// The whole description.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut all = Docs::openapi();
-    for part in [super::docs::docs(), super::health::docs(), super::uploads::docs()] {
+    let parts = [
+        super::docs::docs(),
+        super::events::docs(),
+        super::health::docs(),
+        super::results::docs(),
+        super::uploads::docs(),
+        super::ws::docs(),
+    ];
+    for part in parts {
         all.merge(part);
     }
     let key = HttpBuilder::new()

@@ -2,18 +2,25 @@
 //!
 //! A cursor is the id of a message: it carries the queue and the number after which the next page
 //! begins, and the check that makes it one of this installation.
+//!
+//! One message is answered as JSON, or, when that is what `Accept` asks for, its output alone as a
+//! person reads it. While there is no output yet, those forms are 409, and JSON says how it stands.
 
 use std::collections::HashMap;
 
 use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
+use utoipa::OpenApi;
 use uuid::Uuid;
 
+use super::accept::{Form, choose};
 use super::extract::{PathName, QueryOf};
 use super::time::rfc3339;
-use super::{ApiError, App};
+use super::{ApiError, App, output};
 use crate::api;
 use crate::broker::Broker;
 use crate::domain::{MessageId, QueueName};
@@ -22,9 +29,20 @@ use crate::store::{Store, StoreError};
 
 /// Results on a page, unless told.
 const PAGE: usize = 100;
+/// The forms of one result; the first unless asked for another.
+const FORMS: [Form; 3] = [("application", "json"), ("text", "plain"), ("text", "html")];
 
 pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
     Router::new().route("/results", get(list::<B>)).route("/results/{message}", get(one::<B>))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(list, one))]
+struct Docs;
+
+/// What this file adds to the description of the API.
+pub(super) fn docs() -> utoipa::openapi::OpenApi {
+    Docs::openapi()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -37,6 +55,35 @@ struct ListQuery {
     limit: Option<usize>,
 }
 
+/// Messages that have ended, by queue and in the order of their publishing. A page may hold fewer than
+/// asked for, or none, and not be the last: the last has no `next`.
+#[utoipa::path(
+    get,
+    path = "/results",
+    tag = "results",
+    summary = "Messages that have ended",
+    params(
+        ("queue" = Option<String>, Query, description = "Of this queue",
+            pattern = "^[A-Za-z0-9._-]{1,128}$"),
+        ("upload" = Option<Uuid>, Query, description = "Of this upload"),
+        ("status" = Option<String>, Query,
+            description = "That ended so: `done`, `dead`, `expired` or `cancelled`",
+            pattern = "^(done|dead|expired|cancelled)$"),
+        ("after" = Option<String>, Query, description = "What `next` of the page before said"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "Results on the page at most; 100 unless told"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = api::Page<api::Outcome>),
+        (status = 404, description = "There is no such queue or upload",
+            body = api::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The query says something that cannot be",
+            body = api::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer",
+            body = api::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["read"])),
+)]
 async fn list<B: Broker + Clone>(
     State(app): State<App<B>>,
     QueryOf(asked): QueryOf<ListQuery>,
@@ -68,15 +115,70 @@ async fn list<B: Broker + Clone>(
     Ok(Json(api::Page { data, next }))
 }
 
+/// As JSON how a message stands, with its output once it is done. As `text/plain` the output alone: the
+/// text of one that is a string; what a command printed, stdout and then stderr; any other as its JSON;
+/// of a dead message its error. As `text/html` the same in a page, with its ANSI colours.
+#[utoipa::path(
+    get,
+    path = "/results/{message}",
+    tag = "results",
+    summary = "What became of a message",
+    params(("message" = String, Path, description = "The message's id")),
+    responses(
+        (status = 200, description = "How it stands, or its output", content(
+            (api::Outcome = "application/json"),
+            (String = "text/plain"),
+            (String = "text/html"),
+        )),
+        (status = 404, description = "There is no such message",
+            body = api::Problem, content_type = "application/problem+json"),
+        (status = 406, description = "`Accept` takes none of these forms",
+            body = api::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has not ended, so there is no output to be read",
+            body = api::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The path cannot be",
+            body = api::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer",
+            body = api::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["read"])),
+)]
 async fn one<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(text): PathName<String>,
-) -> Result<Json<api::Outcome>, ApiError> {
+    headers: HeaderMap,
+) -> Response {
+    let answer = in_form(&app, &text, &headers).await;
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    // Of refusals too: what is refused depends on it.
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+async fn in_form<B: Broker + Clone>(
+    app: &App<B>,
+    text: &str,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let form = FORMS[choose(headers, &FORMS)?];
+    let found = look_up(app, text).await?;
+    let open = matches!(found.status, api::State::Waiting | api::State::InFlight);
+    match form {
+        ("text", _) if open => Err(ApiError::conflict(
+            "the message has not ended, so there is no output; as JSON it says how it stands",
+        )),
+        ("text", "plain") => Ok(output::plain(&found)),
+        ("text", _) => Ok(output::page(&found)),
+        _ => Ok(Json(found).into_response()),
+    }
+}
+
+async fn look_up<B: Broker + Clone>(app: &App<B>, text: &str) -> Result<api::Outcome, ApiError> {
     let missing = || ApiError::missing("message", text.chars().take(64).collect::<String>());
-    let (queue, message) = opened(&app, &text).ok_or_else(missing)?;
+    let (queue, message) = opened(app, text).ok_or_else(missing)?;
     let found = app.store.log.find(queue, message).await?.ok_or_else(missing)?;
     let mut names = Names::read(&app.store).await?;
-    outcome(&app, &mut names, found).await?.map(Json).ok_or_else(missing)
+    outcome(app, &mut names, found).await?.ok_or_else(missing)
 }
 
 /// The queue and the number of the message with this id, if it is one of this installation.

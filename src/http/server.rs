@@ -146,11 +146,13 @@ impl<B: Broker + Clone> Server<B> {
                 tracing::debug!(%error, "a connection stays without TCP_NODELAY");
             }
         });
-        let intake = app.intake.clone();
+        let (intake, sockets) = (app.intake.clone(), app.sockets.clone());
         let served = axum::serve(listener, app.router())
             .with_graceful_shutdown(stop.drain.clone().cancelled_owned());
         let all = async {
             let (served, ()) = tokio::join!(served.into_future(), intake.run());
+            // Each was a request once, and nobody waits for it any more.
+            sockets.all_closed().await;
             served
         };
         let over = async {

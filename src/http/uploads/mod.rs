@@ -14,6 +14,8 @@ mod rows;
 mod view;
 mod watchers;
 
+pub(super) use view::view;
+
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use utoipa::OpenApi;

@@ -14,7 +14,7 @@ use crate::store::log::Standing;
 use crate::workbook::Totals;
 
 /// An upload as it is now, of a record of it that was just read.
-pub(super) async fn view<B: Broker + Clone>(
+pub(in crate::http) async fn view<B: Broker + Clone>(
     app: &App<B>,
     upload: &Upload,
 ) -> Result<api::Upload, ApiError> {

@@ -176,6 +176,22 @@ impl Control {
         found.into_iter().map(read).collect()
     }
 
+    /// Uploads that are under way, or ended less than `within` ago: newest first, `limit` at most.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn live_uploads(
+        &self,
+        within: Duration,
+        limit: u64,
+    ) -> Result<Vec<Upload>, StoreError> {
+        let live = upload::Column::State
+            .is_in([State::Ingesting, State::Published])
+            .or(Expr::col(upload::Column::EndedAt).gt(self.now().sub(millis(within))));
+        let query = upload::Entity::find().filter(live).order_by_desc(upload::Column::Id);
+        query.limit(limit).all(&self.db).await?.into_iter().map(read).collect()
+    }
+
     /// Makes the caller the one who ingests: whoever did before can commit nothing from now on.
     ///
     /// # Errors
