@@ -4,15 +4,24 @@
 //! answers may grow new ones, which a client passes over.
 
 mod message;
+mod one;
 mod problem;
+mod queue;
+mod receipt;
 mod result;
 mod upload;
 
 pub use message::{
-    Accepted, Ack, BadReceipt, Copy, Delivery, Extend, Extended, Nack, NewMessage, Publish,
-    Published, Receipt, Reject, STALE_RECEIPTS, Settle, Settled,
+    Accepted, Ack, Copy, Delivery, Extend, Extended, Nack, NewMessage, Publish, Published, Reject,
+    STALE_RECEIPTS, Settle, Settled,
 };
+pub use one::{AckOne, ExtendOne, ExtendedOne, Message, MessageState, NackOne, RejectOne};
 pub use problem::Problem;
+pub use queue::{
+    NewQueue, NewRetryBackoff, NewTopic, Queue, QueueStats, QueueTerms, Redrive, RetryBackoff,
+    Topic,
+};
+pub use receipt::{BadReceipt, Receipt};
 pub use result::{Outcome, State};
 pub use upload::{
     Counts, Finding, Links, Row, RowCopy, Timings, Upload, UploadAnswer, UploadStatus,
@@ -21,14 +30,14 @@ pub use upload::{
 use serde::{Deserialize, Serialize};
 
 /// An answer of several.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Data<T> {
     /// They.
     pub data: Vec<T>,
 }
 
 /// One page of many.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Page<T> {
     /// What is on it.
     pub data: Vec<T>,

@@ -10,6 +10,7 @@
 
 mod error;
 mod message;
+mod queue;
 mod source;
 pub(crate) mod transport;
 mod upload;

@@ -8,8 +8,12 @@ pub mod error;
 mod extract;
 mod health;
 mod keeper;
+pub mod limits;
+mod messages;
 pub mod openapi;
+mod publish;
 mod queues;
+mod refusals;
 mod results;
 pub mod server;
 mod time;
@@ -31,6 +35,7 @@ use crate::store::{Store, StoreError};
 
 pub use error::ApiError;
 use extract::BodyRoom;
+use limits::{MessageLimits, QueueLimits};
 
 /// What bounds requests.
 #[derive(Debug, Clone)]
@@ -53,6 +58,10 @@ pub struct HttpLimits {
     pub upload_silence: std::time::Duration,
     /// The shortest time between two events of one stream. 250 ms.
     pub event_every: std::time::Duration,
+    /// What may be said of queues.
+    pub queue: QueueLimits,
+    /// What may be in a message, and said of one.
+    pub message: MessageLimits,
 }
 
 impl Default for HttpLimits {
@@ -68,6 +77,8 @@ impl Default for HttpLimits {
             page: 1_000,
             upload_silence: Duration::from_secs(30),
             event_every: Duration::from_millis(250),
+            queue: QueueLimits::default(),
+            message: MessageLimits::default(),
         }
     }
 }
@@ -118,7 +129,9 @@ impl<B: Broker + Clone> App<B> {
         let room = BodyRoom::new(self.limits.bodies_bytes);
         let routes = Router::new()
             .merge(health::routes::<B>())
+            .merge(messages::routes::<B>())
             .merge(openapi::routes::<B>())
+            .merge(publish::routes::<B>())
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())
             .merge(topics::routes::<B>())

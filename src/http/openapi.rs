@@ -10,6 +10,9 @@ use utoipa::OpenApi;
 use super::App;
 use crate::broker::Broker;
 
+/// What problems are answered as.
+pub(super) const PROBLEM: &str = "application/problem+json";
+
 pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
     Router::new().route("/openapi.json", get(openapi))
 }
@@ -21,7 +24,13 @@ struct Docs;
 /// The whole description.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut all = Docs::openapi();
-    for part in [super::health::docs()] {
+    for part in [
+        super::health::docs(),
+        super::messages::docs(),
+        super::publish::docs(),
+        super::queues::docs(),
+        super::topics::docs(),
+    ] {
         all.merge(part);
     }
     all
