@@ -213,3 +213,29 @@ async fn queues_split_an_upload_and_what_none_takes_is_counted() {
     let covered = Coverage::new(scene.store.log.covered(scene.upload.id).await.unwrap());
     assert_eq!((covered.messages(), covered.unrouted()), (200, 197));
 }
+
+async fn a_deleted_topic_takes_nothing_more_of_an_upload(database: TestDatabase) {
+    let scene = Scene::new(database, &csv(200)).await;
+    scene.commit(&scene.upload, 2, 2).await.unwrap();
+    let control = &scene.store.control;
+    assert!(control.delete_topic(&"t".parse().unwrap()).await.unwrap());
+    // It goes on to its end, and what it was published to keeps its name.
+    assert!(matches!(scene.ingest(&scene.upload).await.unwrap(), Ingested::Published(_)));
+    let depth = scene.store.log.depth(scene.queue).await.unwrap();
+    assert_eq!(depth.ready, 1, "row 2, which was there before");
+    let covered = Coverage::new(scene.store.log.covered(scene.upload.id).await.unwrap());
+    assert_eq!((covered.messages(), covered.unrouted()), (200, 199));
+    let name = control.topic_name(scene.upload.topic).await.unwrap();
+    assert_eq!(name.as_deref(), Some("t"));
+    assert_eq!(control.topic(&"t".parse().unwrap()).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_topic_takes_nothing_more_of_an_upload_on_sqlite() {
+    a_deleted_topic_takes_nothing_more_of_an_upload(TestDatabase::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_topic_takes_nothing_more_of_an_upload_on_postgres() {
+    a_deleted_topic_takes_nothing_more_of_an_upload(TestDatabase::postgres().await).await;
+}

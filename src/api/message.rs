@@ -1,21 +1,28 @@
 //! Publishing, receiving, settling.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema,
+};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
+use super::Receipt;
+
 /// A message to be published.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewMessage {
-    /// A JSON object, kept as it is written.
+    /// A JSON object, kept as it is written: 1 MiB at most.
+    #[schema(value_type = Object)]
     pub data: Box<RawValue>,
-    /// What queues filter by.
+    /// What queues filter by: 64 at most, names of 1 to 128 characters, values of up to 1,024.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(schema_with = super::queue::attributes_schema)]
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -29,7 +36,7 @@ pub enum Publish {
 }
 
 /// The answer to [`Publish`]. Whoever asked knows which of the two it is, and reads that one.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Published {
     /// `{"data": [copy, …]}`: the copy made for each queue that takes the message.
@@ -45,20 +52,21 @@ pub enum Published {
 }
 
 /// The ids of a message's copies, one a queue that takes it; none when none does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Accepted {
     /// They.
     pub ids: Vec<String>,
 }
 
 /// A message in one queue.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Copy {
     /// Its id.
     pub id: String,
     /// The queue's name.
     pub queue_id: String,
     /// The data as sent.
+    #[schema(value_type = Object)]
     pub data: Box<RawValue>,
     /// The attributes.
     pub attributes: BTreeMap<String, String>,
@@ -74,56 +82,11 @@ pub struct Copy {
     pub updated_at: String,
 }
 
-/// The right to settle one delivery: the lease, and the position in it. Written `LEASE.POSITION`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Receipt {
-    /// The lease.
-    pub lease: Uuid,
-    /// The position.
-    pub position: u16,
-}
-
 /// The kind of problem (after `/problems/`) that answers a settle of which every receipt is stale.
 pub const STALE_RECEIPTS: &str = "stale-receipts";
 
-/// What is not a receipt.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("that is no receipt: it is written as it came with the message")]
-pub struct BadReceipt;
-
-impl fmt::Display for Receipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.lease.simple(), self.position)
-    }
-}
-
-impl FromStr for Receipt {
-    type Err = BadReceipt;
-
-    fn from_str(text: &str) -> Result<Self, BadReceipt> {
-        let (lease, position) = text.split_once('.').ok_or(BadReceipt)?;
-        Ok(Self {
-            lease: Uuid::try_parse(lease).map_err(|_| BadReceipt)?,
-            position: position.parse().map_err(|_| BadReceipt)?,
-        })
-    }
-}
-
-impl Serialize for Receipt {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Receipt {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 /// A message in a consumer's hands. `GET /queues/{queue}/messages` answers `{"data": […]}` of them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Delivery {
     /// What settles it.
     pub receipt: Receipt,
@@ -156,13 +119,15 @@ pub struct Delivery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row: Option<u32>,
     /// The data.
+    #[schema(value_type = Object)]
     pub data: Box<RawValue>,
     /// Attributes chosen at publishing: an object of strings.
+    #[schema(value_type = Option<Object>)]
     pub attributes: Option<Box<RawValue>>,
 }
 
 /// `POST /queues/{queue}/settle`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settle {
     /// Done.
@@ -176,18 +141,19 @@ pub struct Settle {
 }
 
 /// One that is done.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ack {
     /// Which.
     pub receipt: Receipt,
     /// What came of it: any JSON, kept as it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub output: Option<Box<RawValue>>,
 }
 
 /// One to be tried again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nack {
     /// Which.
@@ -195,13 +161,14 @@ pub struct Nack {
     /// Why, for the record.
     #[serde(default)]
     pub reason: String,
-    /// When; the queue's back-off unless told.
+    /// When it comes again, up to 366 days; the queue's back-off unless told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 31_622_400)]
     pub delay_seconds: Option<f64>,
 }
 
 /// One never to be tried again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reject {
     /// Which.
@@ -212,7 +179,7 @@ pub struct Reject {
 }
 
 /// What a settle did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Settled {
     /// Acked by this call.
     pub done: u32,
@@ -224,17 +191,21 @@ pub struct Settled {
     pub stale: Vec<Receipt>,
 }
 
-/// `POST /queues/{queue}/extend`: gives leases their queue's deadline anew, from now. A lease is
-/// extended whole, by any of its receipts.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// `POST /queues/{queue}/extend`: gives leases longer, from now. A lease is extended whole, by any
+/// of its receipts.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Extend {
     /// Receipts.
     pub receipts: Vec<Receipt>,
+    /// How long; the queue's ack deadline unless told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 43_200)]
+    pub seconds: Option<u32>,
 }
 
 /// What became of one receipt in an extend.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Extended {
     /// Which.
     pub receipt: Receipt,
@@ -269,5 +240,27 @@ impl Serialize for Publish {
             Self::One(message) => message.serialize(serializer),
             Self::Many(messages) => BTreeMap::from([("messages", messages)]).serialize(serializer),
         }
+    }
+}
+
+impl PartialSchema for Publish {
+    fn schema() -> RefOr<Schema> {
+        let one = Ref::from_schema_name(NewMessage::name());
+        let messages = ArrayBuilder::new()
+            .items(Ref::from_schema_name(NewMessage::name()))
+            .min_items(Some(1))
+            .max_items(Some(1_000));
+        let many = ObjectBuilder::new()
+            .property("messages", messages)
+            .required("messages")
+            .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+        OneOfBuilder::new().item(one).item(many).into()
+    }
+}
+
+impl ToSchema for Publish {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((NewMessage::name().into(), NewMessage::schema()));
+        NewMessage::schemas(schemas);
     }
 }

@@ -5,16 +5,25 @@
 
 mod live;
 mod message;
+mod one;
 mod problem;
+mod queue;
+mod receipt;
 mod result;
 mod upload;
 
 pub use live::{Pushed, QueueNow, SettledAs, UploadNow};
 pub use message::{
-    Accepted, Ack, BadReceipt, Copy, Delivery, Extend, Extended, Nack, NewMessage, Publish,
-    Published, Receipt, Reject, STALE_RECEIPTS, Settle, Settled,
+    Accepted, Ack, Copy, Delivery, Extend, Extended, Nack, NewMessage, Publish, Published, Reject,
+    STALE_RECEIPTS, Settle, Settled,
 };
+pub use one::{AckOne, ExtendOne, ExtendedOne, Message, MessageState, NackOne, RejectOne};
 pub use problem::Problem;
+pub use queue::{
+    NewQueue, NewRetryBackoff, NewTopic, Queue, QueueStats, QueueTerms, Redrive, RetryBackoff,
+    Topic,
+};
+pub use receipt::{BadReceipt, Receipt};
 pub use result::{Outcome, State};
 pub use upload::{
     Counts, Finding, Links, Row, RowCopy, Timings, Upload, UploadAnswer, UploadStatus,

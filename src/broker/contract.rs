@@ -11,7 +11,7 @@ use crate::domain::{
     Settlement, TopicName,
 };
 use crate::store::StoreError;
-use crate::store::log::{Fence, LogError, TopicId};
+use crate::store::log::{Fence, LogError, QueueId, TopicId};
 
 /// Why a broker could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -317,4 +317,17 @@ pub trait Broker: Source {
         from: &QueueName,
         to: &QueueName,
     ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
+
+    /// The number of a queue, as far as is known without asking anew for a moment.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoQueue`]; [`BrokerError::Store`].
+    fn number_of(
+        &self,
+        queue: &QueueName,
+    ) -> impl Future<Output = Result<QueueId, BrokerError>> + Send;
+
+    /// Forgets what it knows of names: this process made, changed or deleted a topic or a queue.
+    /// Other processes notice by themselves, a second later at most.
+    fn names_changed(&self);
 }

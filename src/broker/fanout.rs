@@ -73,7 +73,7 @@ mod tests {
     }
 
     fn route_five(queues: Vec<Route>) -> (Vec<(i32, Taken)>, u32) {
-        let routes = Routes { topic: TopicId(1), version: 0, queues };
+        let routes = Routes { topic: TopicId(1), version: 0, deleted: false, queues };
         let routed = route(&routes, 5, |at, name| {
             assert_eq!(name, "parity");
             Some(Cow::Borrowed(if at % 2 == 0 { "even" } else { "odd" }))

@@ -59,6 +59,8 @@ impl Placed {
 pub(super) enum NotPublished {
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    #[error("the topic was deleted")]
+    NoTopic,
     #[error(transparent)]
     Store(#[from] Arc<StoreError>),
 }
@@ -118,6 +120,9 @@ impl Publishes {
         }
         for reroute in 0..=self.reroutes {
             let routes = self.routing.routes(first.topic, reroute > 0).await.map_err(Arc::new)?;
+            if routes.deleted {
+                return Err(NotPublished::NoTopic);
+            }
             let routed = route(&routes, bodies.len(), |at, name| {
                 bodies.get(at)?.attributes.get(name).map(|value| Cow::Borrowed(value.as_str()))
             });

@@ -405,12 +405,17 @@ impl Broker for SqlBroker {
         messages: Vec<MessageBody>,
         once: Option<Once>,
     ) -> Result<Vec<Vec<CopyOf>>, BrokerError> {
-        let topic = self.topic(topic).await?;
+        let number = self.topic(topic).await?;
         let once = once.map(|once| (once.key, once.fingerprint));
-        let asked = Publish { topic, messages, once };
+        let asked = Publish { topic: number, messages, once };
         let placed = self.0.publishes.ask(asked).await.ok_or_else(died)?;
         let placed = placed.map_err(|error| match error {
             NotPublished::KeyReused => BrokerError::KeyReused,
+            NotPublished::NoTopic => {
+                // Another process deleted it; the name may be another topic's by now.
+                self.forget_names();
+                BrokerError::NoTopic(topic.clone())
+            }
             NotPublished::Store(error) if error.is_outage() => BrokerError::Outage(Box::new(error)),
             error => BrokerError::Store(Box::new(error)),
         })?;
@@ -497,6 +502,14 @@ impl Broker for SqlBroker {
         // What went before a failure is there, and may be received.
         self.wake();
         Ok(moved?)
+    }
+
+    async fn number_of(&self, queue: &QueueName) -> Result<QueueId, BrokerError> {
+        Ok(self.queue(queue).await?.id)
+    }
+
+    fn names_changed(&self) {
+        self.forget_names();
     }
 }
 

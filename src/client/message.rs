@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::transport::Request;
 use super::{Client, ClientError};
 use crate::api::{
-    Accepted, Copy, Data, Delivery, Extend, Extended, NewMessage, Outcome, Page, Publish, Receipt,
-    STALE_RECEIPTS, Settle, Settled, State,
+    Accepted, AckOne, Copy, Data, Delivery, Extend, ExtendOne, Extended, ExtendedOne, Message,
+    NackOne, NewMessage, Outcome, Page, Publish, Receipt, RejectOne, STALE_RECEIPTS, Settle,
+    Settled, State,
 };
 
 /// Which results; `None` is any.
@@ -135,9 +136,93 @@ impl Client {
         queue: &str,
         receipts: Vec<Receipt>,
     ) -> Result<Vec<Extended>, ClientError> {
+        self.extend_leases(queue, Extend { receipts, seconds: None }).await
+    }
+
+    /// Like [`Client::extend`], for as long as is said.
+    ///
+    /// # Errors
+    /// As for [`Client::extend`].
+    pub async fn extend_for(
+        &self,
+        queue: &str,
+        receipts: Vec<Receipt>,
+        seconds: u32,
+    ) -> Result<Vec<Extended>, ClientError> {
+        self.extend_leases(queue, Extend { receipts, seconds: Some(seconds) }).await
+    }
+
+    async fn extend_leases(
+        &self,
+        queue: &str,
+        extend: Extend,
+    ) -> Result<Vec<Extended>, ClientError> {
         let path = ["queues", queue, "extend"];
-        let answer: Data<Extended> = self.ask(&self.post(&path, &Extend { receipts })?).await?;
+        let answer: Data<Extended> = self.ask(&self.post(&path, &extend)?).await?;
         Ok(answer.data)
+    }
+
+    /// Up to `limit` messages that wait in a queue, without taking them:
+    /// `GET /queues/{queue}/messages/peek`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when there is no such queue.
+    pub async fn peek(&self, queue: &str, limit: usize) -> Result<Vec<Message>, ClientError> {
+        let path = ["queues", queue, "messages", "peek"];
+        let query = vec![("limit", limit.clamp(1, self.limits.messages).to_string())];
+        let answer: Data<Message> = self.ask(&self.get(&path, query)).await?;
+        Ok(answer.data)
+    }
+
+    /// A message, wherever it is: `GET /messages/{message}`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when there is none of that id, or it is gone.
+    pub async fn message(&self, message: &str) -> Result<Message, ClientError> {
+        self.ask(&self.get(&["messages", message], vec![])).await
+    }
+
+    /// Acks a message, whoever has it in hands: `PUT /messages/{message}/ack`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 409 when it waits, 410 when it has ended otherwise. Unless the server
+    /// refused it may have been carried out; asking again is safe.
+    pub async fn ack(&self, message: &str, ack: &AckOne) -> Result<(), ClientError> {
+        self.do_with(Method::PUT, &["messages", message, "ack"], Some(ack)).await
+    }
+
+    /// Nacks a message, whoever has it in hands: `PUT /messages/{message}/nack`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 409 when it waits, 410 when it has ended.
+    pub async fn nack(&self, message: &str, nack: &NackOne) -> Result<(), ClientError> {
+        self.do_with(Method::PUT, &["messages", message, "nack"], Some(nack)).await
+    }
+
+    /// Rejects a message, whoever has it in hands: `PUT /messages/{message}/reject`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 409 when it waits, 410 when it has ended.
+    pub async fn reject(&self, message: &str, reject: &RejectOne) -> Result<(), ClientError> {
+        self.do_with(Method::PUT, &["messages", message, "reject"], Some(reject)).await
+    }
+
+    /// Gives the lease that a message is in longer, with all its other messages, and answers how
+    /// long it lasts from now: `PUT /messages/{message}/extend`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 409 when it waits, 410 when it has ended.
+    pub async fn extend_message(
+        &self,
+        message: &str,
+        extend: &ExtendOne,
+    ) -> Result<Duration, ClientError> {
+        let path = ["messages", message, "extend"];
+        let request = Request { method: Method::PUT, ..self.post(&path, extend)? };
+        let answer: ExtendedOne = self.ask(&request).await?;
+        Duration::try_from_secs_f64(answer.deadline_seconds).map_err(|error| {
+            ClientError::BadAnswer { url: self.shown(&path), detail: error.to_string() }
+        })
     }
 
     /// A page of what became of messages: `GET /results`.
@@ -166,7 +251,7 @@ impl Client {
     }
 
     /// A request that does something, not to be repeated by itself.
-    fn post<'a>(
+    pub(super) fn post<'a>(
         &self,
         path: &'a [&'a str],
         body: &impl Serialize,

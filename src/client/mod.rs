@@ -33,6 +33,7 @@
 
 mod error;
 mod message;
+mod queue;
 mod source;
 pub(crate) mod transport;
 mod upload;

@@ -9,6 +9,7 @@ use crate::api;
 use crate::broker::BrokerError;
 use crate::domain::{self, ProblemKind};
 use crate::store::StoreError;
+use crate::store::control::ChangeError;
 use crate::store::log::LogError;
 
 /// An answer that is a problem.
@@ -156,6 +157,20 @@ impl From<BrokerError> for ApiError {
             }
             BrokerError::KeyReused => Self::conflict(error.to_string()),
             error => internal(&error),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Store(error) => error.into(),
+            ChangeError::NoQueue(name) => Self::missing("queue", name),
+            ChangeError::UnknownTopic(_)
+            | ChangeError::UnknownDeadQueue(_)
+            | ChangeError::OwnDeadQueue
+            | ChangeError::Cycle(_) => Self::invalid(error.to_string()),
+            error => Self::conflict(error.to_string()),
         }
     }
 }

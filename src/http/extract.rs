@@ -87,21 +87,21 @@ impl<B: Broker + Clone> FromRequest<App<B>> for JsonText {
 
     async fn from_request(request: Request, app: &App<B>) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
-            return Err(ApiError::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "wrong-content-type",
-                "The body is not of a type that is understood here",
-                "send JSON, with the header `Content-Type: application/json`",
-            ));
+            return Err(no_json());
         }
+        Self::whatever(request, app).await
+    }
+}
+
+impl JsonText {
+    /// A body, whatever it is said to be.
+    async fn whatever<B: Broker + Clone>(request: Request, app: &App<B>) -> Result<Self, ApiError> {
         let limits = &app.limits;
         let shared = request.extensions().get::<BodyRoom>().cloned();
         let room = shared.unwrap_or_else(|| BodyRoom::new(limits.bodies_bytes));
         read(request.into_body(), limits.body_bytes, limits.upload_silence, &room).await
     }
-}
 
-impl JsonText {
     /// What it says; 400 when it is no JSON, 422 when it is of another shape.
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         serde_json::from_slice(&self.0).map_err(|error| match error.classify() {
@@ -126,6 +126,33 @@ impl<B: Broker + Clone, T: DeserializeOwned> FromRequest<App<B>> for JsonBody<T>
         let text = JsonText::from_request(request, app).await?;
         text.parse().map(|asked| Self(asked, text.1))
     }
+}
+
+/// A JSON body that may be left out: one without a byte is none, whatever it is said to be.
+/// Refusals of others as for [`JsonText`].
+pub(super) struct MaybeJson<T>(pub(super) T);
+
+impl<B: Broker + Clone, T: DeserializeOwned + Default> FromRequest<App<B>> for MaybeJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App<B>) -> Result<Self, ApiError> {
+        let is_json = is_json(request.headers());
+        let text = JsonText::whatever(request, app).await?;
+        match (text.0.is_empty(), is_json) {
+            (true, _) => Ok(Self(T::default())),
+            (false, true) => text.parse().map(Self),
+            (false, false) => Err(no_json()),
+        }
+    }
+}
+
+fn no_json() -> ApiError {
+    ApiError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "wrong-content-type",
+        "The body is not of a type that is understood here",
+        "send JSON, with the header `Content-Type: application/json`",
+    )
 }
 
 /// Whether a body is said to be `application/json` or some `application/…+json`.

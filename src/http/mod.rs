@@ -10,9 +10,13 @@ pub mod error;
 mod events;
 mod extract;
 mod health;
+pub mod limits;
+mod messages;
 pub mod openapi;
 mod output;
+mod publish;
 mod queues;
+mod refusals;
 mod results;
 pub mod server;
 mod time;
@@ -35,6 +39,7 @@ use crate::store::{Store, StoreError};
 
 pub use error::ApiError;
 use extract::BodyRoom;
+use limits::{MessageLimits, QueueLimits};
 pub use ws::WsLimits;
 
 /// What bounds requests.
@@ -62,6 +67,10 @@ pub struct HttpLimits {
     pub listeners: usize,
     /// Those of WebSockets.
     pub ws: WsLimits,
+    /// What may be said of queues.
+    pub queue: QueueLimits,
+    /// What may be in a message, and said of one.
+    pub message: MessageLimits,
 }
 
 impl Default for HttpLimits {
@@ -79,6 +88,8 @@ impl Default for HttpLimits {
             event_every: Duration::from_millis(250),
             listeners: 100,
             ws: WsLimits::default(),
+            queue: QueueLimits::default(),
+            message: MessageLimits::default(),
         }
     }
 }
@@ -135,7 +146,9 @@ impl<B: Broker + Clone> App<B> {
             .merge(docs::routes::<B>())
             .merge(events::routes::<B>(self.limits.listeners))
             .merge(health::routes::<B>())
+            .merge(messages::routes::<B>())
             .merge(openapi::routes::<B>())
+            .merge(publish::routes::<B>())
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())
             .merge(topics::routes::<B>())

@@ -82,7 +82,11 @@ pub fn document() -> utoipa::openapi::OpenApi {
         super::docs::docs(),
         super::events::docs(),
         super::health::docs(),
+        super::messages::docs(),
+        super::publish::docs(),
+        super::queues::docs(),
         super::results::docs(),
+        super::topics::docs(),
         super::uploads::docs(),
         super::ws::docs(),
     ];

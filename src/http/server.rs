@@ -19,7 +19,7 @@ use crate::domain::name::BadName;
 use crate::domain::{QueueName, TopicName};
 use crate::ingest::intake::{Intake, IntakeSettings};
 use crate::ingest::spool;
-use crate::store::control::NewQueue;
+use crate::store::control::{ChangeError, QueueTerms};
 use crate::store::{Store, StoreError};
 use crate::worker::Stop;
 
@@ -179,22 +179,35 @@ async fn provide_rows(store: &Store) -> Result<(), ServerError> {
     let dead: QueueName = ROWS_DEAD.parse()?;
     // One server at a time looks and makes, so that none brings a queue back to its first terms.
     let lock = store.lock("provide").await?;
-    let topic = store.control.ensure_topic(&topic).await?;
+    store.control.ensure_topic(&topic).await?;
     if store.control.queue(&queue).await?.is_none() {
-        let dead_queue = match store.control.queue(&dead).await? {
-            Some(dead) => dead.id,
-            None => store.control.ensure_queue(&NewQueue::new(dead)).await?,
-        };
-        let rows = NewQueue {
-            topic: Some(topic),
-            dead_queue: Some(dead_queue),
-            deadline: Duration::from_secs(60),
-            max_deliveries: 5,
+        let made = store.control.create_queue(&dead, &QueueTerms::default()).await;
+        refusal_of(made)?;
+        let rows = |dead_queue: Option<QueueName>| QueueTerms {
+            topic: Some(topic.clone()),
+            max_deliveries: dead_queue.is_some().then_some(5),
+            dead_queue,
             retention: Some(ROWS_RETENTION),
-            ..NewQueue::new(queue)
+            ..QueueTerms::default()
         };
-        store.control.ensure_queue(&rows).await?;
+        let made = store.control.create_queue(&queue, &rows(Some(dead))).await;
+        // Somebody deleted the queue and kept what had died in it: that is not for another queue.
+        if refusal_of(made)?.is_some() {
+            let made = store.control.create_queue(&queue, &rows(None)).await;
+            if let Some(refusal) = refusal_of(made)? {
+                tracing::warn!(%refusal, "the queue `{ROWS}` was not made");
+            }
+        }
     }
     lock.release().await;
     Ok(())
+}
+
+/// Why something was not made that somebody may have made otherwise; a failure stays one.
+fn refusal_of<T>(made: Result<T, ChangeError>) -> Result<Option<ChangeError>, StoreError> {
+    match made {
+        Ok(_) => Ok(None),
+        Err(ChangeError::Store(error)) => Err(error),
+        Err(refusal) => Ok(Some(refusal)),
+    }
 }

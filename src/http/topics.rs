@@ -1,157 +1,157 @@
-//! Topics: publishing messages that are no rows of an upload.
+//! Topics: making, listing and deleting them. What is published to them is in `publish`.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use axum::http::StatusCode;
+use axum::routing::get;
 use axum::{Json, Router};
-use bytes::Bytes;
-use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
+use serde::Deserialize;
+use utoipa::{IntoParams, OpenApi};
 
-use super::extract::{JsonText, PathName};
+use super::extract::{JsonBody, PathName, QueryOf};
+use super::openapi::PROBLEM;
+use super::refusals::OfBody;
 use super::time::rfc3339;
 use super::{ApiError, App};
 use crate::api;
-use crate::broker::{Broker, CopyOf, MessageBody, Once};
+use crate::broker::Broker;
 use crate::domain::TopicName;
-
-/// The header that makes a publish happen once, however often it is sent.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// Characters of an idempotency key at most.
-const KEY_CHARACTERS: usize = 255;
+use crate::store::control::Topic;
 
 pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
-    Router::new().route("/topics/{topic}/messages", post(publish::<B>))
+    Router::new()
+        .route("/topics", get(list::<B>).post(create::<B>))
+        .route("/topics/{topic}", get(show::<B>).delete(delete::<B>))
 }
 
-async fn publish<B: Broker + Clone>(
+#[derive(OpenApi)]
+#[openapi(paths(list, create, show, delete))]
+struct Docs;
+
+/// What this file adds to the description of the API.
+pub(super) fn docs() -> utoipa::openapi::OpenApi {
+    Docs::openapi()
+}
+
+/// Which part of a list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Slice {
+    /// How many to pass over. 0 unless told.
+    offset: Option<u32>,
+    /// How many at most. 100 unless told.
+    #[param(minimum = 1, maximum = 1_000)]
+    limit: Option<usize>,
+}
+
+impl Slice {
+    /// Items on a page, unless told.
+    const LIMIT: usize = 100;
+
+    /// How many to pass over, and how many to answer.
+    pub(super) fn bounds(&self, most: usize) -> Result<(u64, u64), ApiError> {
+        let limit = self.limit.unwrap_or(Self::LIMIT.min(most));
+        if !(1..=most).contains(&limit) {
+            return Err(ApiError::invalid(format!("`limit` is 1 to {most}, not {limit}")));
+        }
+        Ok((u64::from(self.offset.unwrap_or(0)), limit as u64))
+    }
+}
+
+#[utoipa::path(
+    get,
+    path = "/topics",
+    tag = "topics",
+    summary = "Topics, in the order of their names",
+    params(Slice),
+    responses(
+        (status = 200, description = "They", body = api::Data<api::Topic>),
+        (status = 422, description = "A parameter cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["read"])),
+)]
+async fn list<B: Broker + Clone>(
     State(app): State<App<B>>,
-    PathName(topic): PathName<TopicName>,
-    headers: HeaderMap,
-    text: JsonText,
-) -> Result<(StatusCode, Json<api::Published>), ApiError> {
-    let once = once(&headers, &topic, &text.0)?;
-    let answer = match text.parse()? {
-        api::Publish::One(message) => {
-            let body = body_of(message.clone(), "")?;
-            let copies = app.broker.publish_messages(&topic, vec![body], once).await?;
-            let now = app.store.clock.now_ms();
-            let copies = copies.into_iter().flatten().map(|copy| copy_of(copy, &message, now));
-            api::Published::One { data: copies.collect() }
-        }
-        api::Publish::Many(messages) => {
-            let most = app.limits.messages;
-            if !(1..=most).contains(&messages.len()) {
-                let sent = messages.len();
-                return Err(ApiError::invalid(format!(
-                    "one request publishes 1 to {most} messages, not {sent}"
-                )));
-            }
-            let bodies = messages
-                .into_iter()
-                .enumerate()
-                .map(|(at, message)| body_of(message, &format!("message {at}: ")))
-                .collect::<Result<_, _>>()?;
-            let copies = app.broker.publish_messages(&topic, bodies, once).await?;
-            let ids = |copies: Vec<CopyOf>| api::Accepted {
-                ids: copies.iter().map(|copy| copy.id.to_string()).collect(),
-            };
-            api::Published::Many { messages: copies.into_iter().map(ids).collect() }
-        }
-    };
-    Ok((StatusCode::CREATED, Json(answer)))
+    QueryOf(asked): QueryOf<Slice>,
+) -> Result<Json<api::Data<api::Topic>>, ApiError> {
+    let (offset, limit) = asked.bounds(app.limits.page)?;
+    let found = app.store.control.topic_records(offset, limit).await?;
+    Ok(Json(api::Data { data: found.into_iter().map(shown).collect() }))
 }
 
-/// A message as the broker takes it; `place` says in a refusal which one it is.
-fn body_of(message: api::NewMessage, place: &str) -> Result<MessageBody, ApiError> {
-    // Raw JSON carries no space at either end.
-    if !message.data.get().starts_with('{') {
-        return Err(ApiError::invalid(format!("{place}`data` has to be a JSON object")));
-    }
-    let data: Box<str> = message.data.into();
-    Ok(MessageBody { data: Bytes::from(String::from(data)), attributes: message.attributes })
+#[utoipa::path(
+    post,
+    path = "/topics",
+    tag = "topics",
+    summary = "Makes a topic",
+    request_body = api::NewTopic,
+    responses(
+        (status = 201, description = "It was made", body = api::Topic),
+        OfBody,
+        (status = 409, description = "The name is another topic's", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The body says something that cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["admin"])),
+)]
+async fn create<B: Broker + Clone>(
+    State(app): State<App<B>>,
+    JsonBody(asked, _room): JsonBody<api::NewTopic>,
+) -> Result<(StatusCode, Json<api::Topic>), ApiError> {
+    let name: TopicName =
+        asked.id.parse().map_err(|error| ApiError::invalid(format!("`id`: {error}")))?;
+    let made = app.store.control.create_topic(&name).await?;
+    app.broker.names_changed();
+    Ok((StatusCode::CREATED, Json(shown(made))))
 }
 
-fn copy_of(copy: CopyOf, message: &api::NewMessage, now_ms: i64) -> api::Copy {
-    let later = |by: std::time::Duration| {
-        rfc3339(now_ms.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
-    };
-    let data: Box<RawValue> = message.data.clone();
-    api::Copy {
-        id: copy.id.to_string(),
-        queue_id: copy.queue.to_string(),
-        data,
-        attributes: message.attributes.clone(),
-        delivery_attempts: 0,
-        created_at: rfc3339(now_ms),
-        scheduled_at: later(copy.delay),
-        // Retention runs from publishing, whatever the delay.
-        expired_at: copy.retention.map(later),
-        updated_at: rfc3339(now_ms),
-    }
+#[utoipa::path(
+    get,
+    path = "/topics/{topic}",
+    tag = "topics",
+    summary = "A topic",
+    params(("topic" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "It", body = api::Topic),
+        (status = 404, description = "There is no such topic", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "That is no name", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["read"])),
+)]
+async fn show<B: Broker + Clone>(
+    State(app): State<App<B>>,
+    PathName(name): PathName<TopicName>,
+) -> Result<Json<api::Topic>, ApiError> {
+    let found = app.store.control.topic_record(&name).await?;
+    found.map(|topic| Json(shown(topic))).ok_or_else(|| ApiError::missing("topic", name))
 }
 
-/// What the idempotency key says, if there is one. The same key must come with the same request:
-/// the same bytes, to the same topic.
-fn once(headers: &HeaderMap, topic: &TopicName, body: &[u8]) -> Result<Option<Once>, ApiError> {
-    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = keys.next() else { return Ok(None) };
-    let bytes = key.as_bytes();
-    let fits = (1..=KEY_CHARACTERS).contains(&bytes.len())
-        && bytes.iter().all(u8::is_ascii_graphic)
-        && keys.next().is_none();
-    if !fits {
-        return Err(ApiError::invalid(format!(
-            "an Idempotency-Key is sent once and has 1 to {KEY_CHARACTERS} visible ASCII characters"
-        )));
+#[utoipa::path(
+    delete,
+    path = "/topics/{topic}",
+    tag = "topics",
+    summary = "Deletes a topic",
+    description = "Its name is free at once, and its queues stay, with what they hold, without a \
+        topic. An upload that is being read into it goes on; no queue takes its rows from then on.",
+    params(("topic" = String, Path, description = "Its name")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "There is no such topic", body = api::Problem, content_type = PROBLEM),
+        (status = 409, description = "Something else was changed at the same time", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "That is no name", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["admin"])),
+)]
+async fn delete<B: Broker + Clone>(
+    State(app): State<App<B>>,
+    PathName(name): PathName<TopicName>,
+) -> Result<StatusCode, ApiError> {
+    if !app.store.control.delete_topic(&name).await? {
+        return Err(ApiError::missing("topic", name));
     }
-    let mut hash = Sha256::new();
-    hash.update(topic.as_str());
-    // No name has a line end, so no other topic and body come to the same text.
-    hash.update("\n");
-    hash.update(body);
-    Ok(Some(Once {
-        key: String::from_utf8_lossy(bytes).into_owned(),
-        fingerprint: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
-    }))
+    app.broker.names_changed();
+    Ok(StatusCode::NO_CONTENT)
 }
 
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn a_key_is_visible_ascii_and_short() {
-        let topic: TopicName = "rows".parse().unwrap();
-        let of = |key: &str| {
-            let value = HeaderValue::from_bytes(key.as_bytes()).unwrap();
-            let headers = HeaderMap::from_iter([(IDEMPOTENCY_KEY.parse().unwrap(), value)]);
-            once(&headers, &topic, b"{}")
-        };
-        for good in ["a", "7f1e-\"quoted\"", &"k".repeat(255)] {
-            assert_eq!(of(good).unwrap().unwrap().key, good);
-        }
-        for bad in ["", "two words", "schlüssel", &"k".repeat(256)] {
-            assert_eq!(of(bad).unwrap_err().problem.status, 422, "{bad:?} was taken");
-        }
-        assert_eq!(once(&HeaderMap::new(), &topic, b"{}").unwrap(), None);
-    }
-
-    #[test]
-    fn the_fingerprint_is_of_topic_and_body() {
-        let headers = HeaderMap::from_iter([(
-            IDEMPOTENCY_KEY.parse().unwrap(),
-            HeaderValue::from_static("k"),
-        )]);
-        let of = |topic: &str, body: &[u8]| {
-            once(&headers, &topic.parse().unwrap(), body).unwrap().unwrap().fingerprint
-        };
-        let first = of("rows", b"{}");
-        assert_eq!(first.len(), 64);
-        assert_eq!(first, of("rows", b"{}"));
-        assert_ne!(first, of("rows", b"{ }"));
-        assert_ne!(first, of("other", b"{}"));
-    }
+fn shown(topic: Topic) -> api::Topic {
+    api::Topic { id: topic.name, created_at: rfc3339(topic.created_at) }
 }

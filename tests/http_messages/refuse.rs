@@ -67,7 +67,7 @@ async fn wrong_paths_and_queries_are_told(database: TestDatabase) {
         ("/queues/nowhere/messages", 404),
         ("/", 404),
         ("/nowhere/at/all?x=1", 404),
-        ("/queues/rows", 404),
+        ("/queues/rows/nothing", 404),
     ] {
         let (status, problem) = api.get(path).await;
         assert_eq!(status, expected, "{path}: {problem}");

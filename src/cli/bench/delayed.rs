@@ -12,7 +12,7 @@ use crate::broker::{
 use crate::domain::{
     Lease, Message, MessageId, QueueName, QueueStats, Receipt, Settled, Settlement, TopicName,
 };
-use crate::store::log::Fence;
+use crate::store::log::{Fence, QueueId};
 
 /// A broker each of whose publishes takes `delay` longer.
 ///
@@ -145,5 +145,16 @@ impl<B: Broker> Broker for Delayed<B> {
         to: &QueueName,
     ) -> impl Future<Output = Result<u64, BrokerError>> + Send {
         self.broker.redrive(from, to)
+    }
+
+    fn number_of(
+        &self,
+        queue: &QueueName,
+    ) -> impl Future<Output = Result<QueueId, BrokerError>> + Send {
+        self.broker.number_of(queue)
+    }
+
+    fn names_changed(&self) {
+        self.broker.names_changed();
     }
 }

@@ -1,8 +1,15 @@
 //! The control plane: few rows, read by name, changed rarely.
 
+mod change;
+mod ends;
 mod names;
 mod queues;
+mod routes;
+mod terms;
+mod topics;
 mod uploads;
+
+use std::str::FromStr;
 
 use rowmill_entity::setting;
 use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
@@ -11,12 +18,16 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-pub use queues::{NewQueue, Queue, Route, Routes};
+pub use change::ChangeError;
+pub use queues::{NewQueue, Queue};
+pub use routes::{Route, Routes};
 pub use rowmill_entity::upload::State as UploadState;
+pub use terms::{QueueRecord, QueueTerms};
+pub use topics::Topic;
 pub use uploads::{NewUpload, Upload, sheet_names};
 
 use super::{Clock, StoreError};
-use crate::domain::MessageKey;
+use crate::domain::{Filters, MessageKey};
 
 /// Settings, topics, queues and uploads. Cheap to clone; clones share the connections.
 #[derive(Debug, Clone)]
@@ -65,4 +76,31 @@ impl Control {
             .ok_or_else(|| StoreError::Damaged("the message key is gone".into()))?;
         Ok(MessageKey::new(kept.value.as_bytes()))
     }
+}
+
+/// The name of what was deleted: one that nobody can give.
+fn tombstone(name: impl std::fmt::Display, number: i32) -> String {
+    format!("{name}/{number}")
+}
+
+/// Names in the order of their bytes, whatever the language of the database.
+fn by_name(db: &DatabaseConnection) -> SimpleExpr {
+    match db.get_database_backend() {
+        DatabaseBackend::Postgres => Expr::cust("name collate \"C\""),
+        _ => Expr::cust("name"),
+    }
+}
+
+fn kept_name<T: FromStr<Err: std::fmt::Display>>(name: &str) -> Result<T, StoreError> {
+    name.parse().map_err(|error: T::Err| StoreError::Damaged(error.to_string()))
+}
+
+fn kept_filters(json: Option<&str>) -> Result<Filters, StoreError> {
+    let damaged = |error: serde_json::Error| StoreError::Damaged(error.to_string());
+    Ok(Filters(json.map(serde_json::from_str).transpose().map_err(damaged)?.unwrap_or_default()))
+}
+
+fn filters_json(filters: &Filters) -> Result<Option<String>, StoreError> {
+    let json = (!filters.is_empty()).then(|| serde_json::to_string(&filters.0));
+    json.transpose().map_err(|error| StoreError::Damaged(error.to_string()))
 }

@@ -1,116 +1,57 @@
-//! Queues: receiving, settling, extending.
+//! Ending deliveries by their receipts, and giving consumers longer.
 //!
 //! A receipt is the only right to settle a delivery, and the broker asks for nothing else. That a
 //! settle names receipts of the queue in its path is looked at here: one of another queue is a
 //! mistake of its sender, and nothing of that request is done. An extend needs no such care.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
-use serde::Deserialize;
+use axum::http::StatusCode;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::delivery::deliveries;
-use super::extract::{JsonBody, PathName, QueryOf};
-use super::{ApiError, App};
 use crate::api;
 use crate::broker::Broker;
 use crate::domain::{QueueName, Receipt, Settlement, Verdict};
-use crate::store::log::QueueId;
+use crate::http::extract::{JsonBody, PathName};
+use crate::http::limits::MessageLimits;
+use crate::http::messages::{delay, extend_leases, lasting};
+use crate::http::openapi::PROBLEM;
+use crate::http::refusals::OfBody;
+use crate::http::{ApiError, App};
 
-/// The longest delay that a nack may ask for.
-const MOST_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-
-pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
-    Router::new()
-        .route("/queues/{queue}/messages", get(receive::<B>))
-        .route("/queues/{queue}/settle", post(settle::<B>))
-        .route("/queues/{queue}/extend", post(extend::<B>))
-        .layer(Extension(KnownQueues::default()))
-}
-
-/// Queues that were found once, so that not every settle asks the database for its queue. One that
-/// was deleted since does no harm here: its receipts settle nothing.
-#[derive(Debug, Clone, Default)]
-struct KnownQueues(Arc<RwLock<HashMap<QueueName, QueueId>>>);
-
-impl KnownQueues {
-    /// The queue's number; 404 when there is no such queue.
-    async fn find<B: Broker + Clone>(
-        &self,
-        app: &App<B>,
-        queue: &QueueName,
-    ) -> Result<QueueId, ApiError> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(queue).copied();
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let found = app.store.control.queue(queue).await?;
-        let id = found.ok_or_else(|| ApiError::missing("queue", queue))?.id;
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(queue.clone(), id);
-        Ok(id)
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ReceiveQuery {
-    limit: Option<usize>,
-    /// Seconds.
-    wait: Option<f64>,
-}
-
-async fn receive<B: Broker + Clone>(
+#[utoipa::path(
+    post,
+    path = "/queues/{queue}/settle",
+    tag = "queues",
+    summary = "Ends deliveries in one step: done, to be tried again, dead, handed back",
+    params(("queue" = String, Path, description = "Its name")),
+    request_body = api::Settle,
+    responses(
+        (status = 200, description = "What was done, and the receipts that settle nothing any more", body = api::Settled),
+        OfBody,
+        (status = 404, description = "There is no such queue", body = api::Problem, content_type = PROBLEM),
+        (status = 410, description = "Not one of the receipts settles anything any more", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["consume"])),
+)]
+pub(super) async fn settle<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(queue): PathName<QueueName>,
-    QueryOf(asked): QueryOf<ReceiveQuery>,
-) -> Result<([(HeaderName, &'static str); 1], Json<api::Data<api::Delivery>>), ApiError> {
-    let most = app.limits.messages;
-    let limit = asked.limit.unwrap_or(1);
-    if !(1..=most).contains(&limit) {
-        return Err(ApiError::invalid(format!("`limit` is 1 to {most}, not {limit}")));
-    }
-    let longest = app.limits.receive_wait;
-    let wait = seconds(asked.wait.unwrap_or(0.0), longest).ok_or_else(|| {
-        let longest = longest.as_secs_f64();
-        ApiError::invalid(format!("`wait` is 0 to {longest} seconds"))
-    })?;
-    let leases = tokio::select! {
-        leases = app.broker.receive(&queue, limit, wait) => leases?,
-        // What it may have leased by then is handed back by the broker.
-        () = app.stop.cancelled() => vec![],
-    };
-    let now_ms = app.store.clock.now_ms();
-    let answer = |lease| deliveries(lease, &queue, now_ms);
-    let data = leases.into_iter().flat_map(answer).collect::<Result<_, _>>()?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(api::Data { data })))
-}
-
-/// Seconds as a duration, if they are 0 to `most`.
-fn seconds(seconds: f64, most: Duration) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= most)
-}
-
-async fn settle<B: Broker + Clone>(
-    State(app): State<App<B>>,
-    PathName(queue): PathName<QueueName>,
-    Extension(known): Extension<KnownQueues>,
     JsonBody(asked, _room): JsonBody<api::Settle>,
 ) -> Result<Json<api::Settled>, ApiError> {
-    let number = known.find(&app, &queue).await?;
-    let settlements = by_lease(asked, app.limits.messages)?;
+    app.broker.number_of(&queue).await?;
+    let settlements = by_lease(asked, app.limits.messages, &app.limits.message)?;
     let leases: Vec<Uuid> = settlements.iter().map(|(receipt, _)| receipt.0).collect();
     let mut answer = api::Settled::default();
     if settlements.is_empty() {
         return Ok(Json(answer));
     }
-    if let Some(foreign) = app.store.log.foreign_lease(number, &leases).await? {
+    if let Some(foreign) = foreign(&app, &queue, &leases).await? {
         return Err(ApiError::invalid(format!(
             "the receipts of lease {foreign} are of another queue than `{queue}`"
         )));
@@ -129,6 +70,22 @@ async fn settle<B: Broker + Clone>(
     Ok(Json(answer))
 }
 
+/// One of these leases that is on another queue, if any is.
+async fn foreign<B: Broker + Clone>(
+    app: &App<B>,
+    queue: &QueueName,
+    leases: &[Uuid],
+) -> Result<Option<Uuid>, ApiError> {
+    let known = app.broker.number_of(queue).await?;
+    if app.store.log.foreign_lease(known, leases).await?.is_none() {
+        return Ok(None);
+    }
+    // Another process may have given the name to another queue a moment ago.
+    app.broker.names_changed();
+    let number = app.broker.number_of(queue).await?;
+    Ok(app.store.log.foreign_lease(number, leases).await?)
+}
+
 /// Not one of the receipts settles anything any more. Where some do, the answer names the others.
 fn stale() -> ApiError {
     ApiError::new(
@@ -140,7 +97,11 @@ fn stale() -> ApiError {
 }
 
 /// What is asked of each lease, in the order asked: acks, nacks, rejects, releases.
-fn by_lease(asked: api::Settle, most: usize) -> Result<Vec<(Receipt, Vec<Settlement>)>, ApiError> {
+fn by_lease(
+    asked: api::Settle,
+    most: usize,
+    limits: &MessageLimits,
+) -> Result<Vec<(Receipt, Vec<Settlement>)>, ApiError> {
     let n = asked.acks.len() + asked.nacks.len() + asked.rejects.len() + asked.releases.len();
     if n > most {
         return Err(ApiError::invalid(format!(
@@ -153,13 +114,7 @@ fn by_lease(asked: api::Settle, most: usize) -> Result<Vec<(Receipt, Vec<Settlem
         all.push((ack.receipt, Verdict::Done { output: ack.output.map(text) }));
     }
     for nack in asked.nacks {
-        let delay = |asked| {
-            seconds(asked, MOST_DELAY).ok_or_else(|| {
-                let most = MOST_DELAY.as_secs();
-                ApiError::invalid(format!("`delay_seconds` is 0 to {most}, not {asked}"))
-            })
-        };
-        let after = nack.delay_seconds.map(delay).transpose()?;
+        let after = nack.delay_seconds.map(|asked| delay(asked, limits)).transpose()?;
         all.push((nack.receipt, Verdict::Retry { reason: nack.reason.into(), after }));
     }
     for reject in asked.rejects {
@@ -183,13 +138,30 @@ fn by_lease(asked: api::Settle, most: usize) -> Result<Vec<(Receipt, Vec<Settlem
     Ok(leases)
 }
 
-async fn extend<B: Broker + Clone>(
+#[utoipa::path(
+    post,
+    path = "/queues/{queue}/extend",
+    tag = "queues",
+    summary = "Gives leases longer, from now",
+    description = "A lease is extended whole, with all messages that were received in it, by any of \
+        its receipts.",
+    params(("queue" = String, Path, description = "Its name")),
+    request_body = api::Extend,
+    responses(
+        (status = 200, description = "How long each lasts; null where it was too late", body = api::Data<api::Extended>),
+        OfBody,
+        (status = 404, description = "There is no such queue", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["consume"])),
+)]
+pub(super) async fn extend<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(queue): PathName<QueueName>,
-    Extension(known): Extension<KnownQueues>,
     JsonBody(asked, _room): JsonBody<api::Extend>,
 ) -> Result<Json<api::Data<api::Extended>>, ApiError> {
-    known.find(&app, &queue).await?;
+    app.broker.number_of(&queue).await?;
+    let lasting = lasting(asked.seconds, &app.limits.message)?;
     let (most, n) = (app.limits.messages, asked.receipts.len());
     if n > most {
         return Err(ApiError::invalid(format!(
@@ -206,7 +178,7 @@ async fn extend<B: Broker + Clone>(
         .collect();
     let extended = match leases.is_empty() {
         true => vec![],
-        false => app.broker.extend(leases.clone()).await?,
+        false => extend_leases(&app, leases.clone(), lasting).await?,
     };
     let deadlines: HashMap<Uuid, Option<Duration>> =
         leases.iter().map(|lease| lease.0).zip(extended).collect();
@@ -236,7 +208,7 @@ mod tests {
             releases: vec![receipt(3, 0), receipt(1, 7)],
             ..api::Settle::default()
         };
-        let leases = by_lease(asked, 5).unwrap();
+        let leases = by_lease(asked, 5, &MessageLimits::default()).unwrap();
         let places: Vec<(u128, Vec<u16>)> = leases
             .iter()
             .map(|(lease, all)| (lease.0.as_u128(), all.iter().map(|one| one.position).collect()))
@@ -251,21 +223,31 @@ mod tests {
             releases: vec![receipt(1, 0)],
             ..api::Settle::default()
         };
-        assert!(by_lease(asked, 5).unwrap_err().problem.detail.contains("twice"));
+        assert!(
+            by_lease(asked, 5, &MessageLimits::default())
+                .unwrap_err()
+                .problem
+                .detail
+                .contains("twice")
+        );
     }
 
     #[test]
     fn what_passes_a_limit_is_refused() {
         let many = api::Settle { acks: vec![ack(1, 0), ack(1, 1)], ..api::Settle::default() };
-        assert_eq!(by_lease(many, 1).unwrap_err().problem.status, 422);
-        for delay in [-1.0, 1e300, f64::NAN, MOST_DELAY.as_secs_f64() + 1.0] {
+        assert_eq!(by_lease(many, 1, &MessageLimits::default()).unwrap_err().problem.status, 422);
+        for delay in [-1.0, 1e300, f64::NAN, 31_622_401.0] {
             let nack = api::Nack {
                 receipt: receipt(1, 0),
                 reason: String::new(),
                 delay_seconds: Some(delay),
             };
             let asked = api::Settle { nacks: vec![nack], ..api::Settle::default() };
-            assert_eq!(by_lease(asked, 5).unwrap_err().problem.status, 422, "{delay}");
+            assert_eq!(
+                by_lease(asked, 5, &MessageLimits::default()).unwrap_err().problem.status,
+                422,
+                "{delay}"
+            );
         }
     }
 }
