@@ -104,7 +104,7 @@ impl JsonText {
 
     /// What it says; 400 when it is no JSON, 422 when it is of another shape.
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_slice(&self.0).map_err(|error| match error.classify() {
+        let said = serde_json::from_slice(&self.0).map_err(|error| match error.classify() {
             Category::Data => ApiError::invalid(error.to_string()),
             Category::Syntax | Category::Eof | Category::Io => ApiError::new(
                 StatusCode::BAD_REQUEST,
@@ -112,7 +112,12 @@ impl JsonText {
                 "The body is not JSON",
                 error.to_string(),
             ),
-        })
+        })?;
+        // An array would be read as the fields of an object in their order; nobody means that.
+        if self.0.trim_ascii_start().starts_with(b"[") {
+            return Err(ApiError::invalid("the body has to be a JSON object"));
+        }
+        Ok(said)
     }
 }
 
@@ -252,6 +257,24 @@ mod tests {
         // The last: a small part after a large one does not make it whole again.
         for over in [&[8][..], &[7, 1], &[4, 4], &[100, 100], &[5, 3, 1]] {
             assert_eq!(read_parts(over, &room).await.err().unwrap().problem.status, 413);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_array_is_no_object() {
+        #[derive(serde::Deserialize)]
+        struct Asked {
+            #[allow(dead_code, reason = "it only has to be read")]
+            n: Option<u8>,
+        }
+        let room = BodyRoom::new(100);
+        for (text, status) in
+            [(r#"{"n":1}"#, None), ("[null]", Some(422)), (" [1]", Some(422)), ("[", Some(400))]
+        {
+            let text =
+                read(Body::from(text), 100, Duration::from_secs(5), &room).await.ok().unwrap();
+            let refused = text.parse::<Asked>().err().map(|error| error.problem.status);
+            assert_eq!(refused, status);
         }
     }
 
