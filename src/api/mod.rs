@@ -6,6 +6,7 @@
 mod message;
 mod problem;
 mod result;
+mod session;
 mod upload;
 
 pub use message::{
@@ -14,6 +15,7 @@ pub use message::{
 };
 pub use problem::Problem;
 pub use result::{Outcome, State};
+pub use session::{NewSession, Session};
 pub use upload::{
     Counts, Finding, Links, Row, RowCopy, Timings, Upload, UploadAnswer, UploadStatus,
 };

@@ -1,11 +1,13 @@
 //! The command line: a file a subcommand, each with its arguments and what it does. A new command
 //! is one file, one variant and one arm.
 
+mod api_args;
 mod bench;
 mod digest;
 mod handler;
 mod health;
 mod ingest;
+mod key;
 mod migrate;
 mod produce;
 mod read;
@@ -38,6 +40,7 @@ enum Command {
     Ingest(ingest::Args),
     Produce(produce::Args),
     Migrate(migrate::Args),
+    Key(key::Args),
     Sample(sample::Args),
     Bench(bench::Args),
     Health(health::Args),
@@ -57,6 +60,7 @@ impl Cli {
             Command::Ingest(args) => block_on(args.run()),
             Command::Produce(args) => block_on(args.run()),
             Command::Migrate(args) => block_on(args.run()),
+            Command::Key(args) => block_on(args.run()),
             Command::Sample(args) => args.run(),
             Command::Bench(args) => block_on(args.run()),
             Command::Health(args) => block_on(args.run()),

@@ -3,15 +3,22 @@
 //! in [`error`], in one place; what can be wrong with any request is found in `extract`. [`server`]
 //! is the process around it.
 
+mod bounds;
+mod connection;
 mod delivery;
 pub mod error;
 mod extract;
+mod guard;
 mod health;
 mod keeper;
+mod marks;
 pub mod openapi;
 mod queues;
+mod refuse;
 mod results;
+mod safety;
 pub mod server;
+mod session;
 mod time;
 mod topics;
 mod uploads;
@@ -20,6 +27,7 @@ mod watch;
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::{Extension, Router};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +39,7 @@ use crate::store::{Store, StoreError};
 
 pub use error::ApiError;
 use extract::BodyRoom;
+pub use safety::SafetyLimits;
 
 /// What bounds requests.
 #[derive(Debug, Clone)]
@@ -53,6 +62,8 @@ pub struct HttpLimits {
     pub upload_silence: std::time::Duration,
     /// The shortest time between two events of one stream. 250 ms.
     pub event_every: std::time::Duration,
+    /// What holds before a request is understood.
+    pub safety: SafetyLimits,
 }
 
 impl Default for HttpLimits {
@@ -68,6 +79,7 @@ impl Default for HttpLimits {
             page: 1_000,
             upload_silence: Duration::from_secs(30),
             event_every: Duration::from_millis(250),
+            safety: SafetyLimits::default(),
         }
     }
 }
@@ -116,18 +128,23 @@ impl<B: Broker + Clone> App<B> {
     /// All routes.
     pub fn router(self) -> Router {
         let room = BodyRoom::new(self.limits.bodies_bytes);
+        let bounds = bounds::Bounds::new(&self.limits, self.stop.clone());
+        let guard = guard::Guard::new(&self);
         let routes = Router::new()
             .merge(health::routes::<B>())
             .merge(openapi::routes::<B>())
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())
+            .merge(session::routes::<B>())
             .merge(topics::routes::<B>())
             .merge(uploads::routes::<B>())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .layer(Extension(room))
-            .with_state(self);
-        watch::over(routes)
+            .with_state(self)
+            .layer(from_fn_with_state(guard, guard::stand))
+            .layer(from_fn_with_state(bounds, bounds::keep));
+        marks::over(watch::over(routes))
     }
 }
 

@@ -21,9 +21,10 @@ struct Docs;
 /// The whole description.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut all = Docs::openapi();
-    for part in [super::health::docs()] {
+    for part in [super::health::docs(), super::session::docs()] {
         all.merge(part);
     }
+    super::guard::declare(&mut all);
     all
 }
 

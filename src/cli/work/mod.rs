@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::api_args::{API_URL, KeyArgs};
 use super::complain;
 use super::handler::HandlerArgs;
 use crate::broker::{Source, SqlBroker, SqlBrokerLimits};
-use crate::client::{Client, ClientLimits, RemoteSource};
+use crate::client::{ClientLimits, RemoteSource};
 use crate::domain::QueueName;
 use crate::store::{Store, StoreOptions};
 use crate::worker::handler::raise_open_files;
@@ -25,8 +26,6 @@ use error::WorkError;
 use report::{Report, Tally};
 use watched::Watched;
 
-/// Where a server listens unless told.
-const API_URL: &str = "http://127.0.0.1:8000";
 /// Leases that one sweep takes at a time.
 const SWEEP: u32 = 100;
 /// How often a worker on the database sweeps.
@@ -47,6 +46,9 @@ pub(crate) struct Args {
     // Read from the environment by hand: what is said here wins over a database named there.
     #[arg(long, value_name = "URL", conflicts_with = "database_url")]
     api_url: Option<String>,
+
+    #[command(flatten)]
+    key: KeyArgs,
 
     /// Work straight on the database instead, without a server [env: ROWMILL_DATABASE_URL]
     #[arg(long, value_name = "URL")]
@@ -131,7 +133,7 @@ impl Args {
         let handler = Arc::new(self.handler.handler(self.queue.clone())?);
         match self.place()? {
             Place::Server(url) => {
-                let client = Client::new(&url, ClientLimits::default())?;
+                let client = self.key.client(&url, ClientLimits::default())?;
                 self.work_on(RemoteSource::new(client, self.queue.clone()), handler, stop).await
             }
             Place::Database(url) => {

@@ -1,5 +1,6 @@
 //! The control plane: few rows, read by name, changed rarely.
 
+mod keys;
 mod queues;
 mod uploads;
 
@@ -10,6 +11,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+pub use keys::GoodKeys;
 pub use queues::{NewQueue, Queue, Route, Routes};
 pub use rowmill_entity::upload::State as UploadState;
 pub use uploads::{NewUpload, Upload, sheet_names};
