@@ -131,9 +131,7 @@ async fn add(store: &Store, name: &str, scope: &[Scope]) -> Result<(), KeyError>
         return Err(KeyError::TooMany);
     }
     let first = !store.control.any_key().await?;
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).map_err(KeyError::Random)?;
-    let secret = KeySecret::new(random);
+    let secret = fresh().map_err(KeyError::Random)?;
     let scopes: Scopes = scope.iter().copied().collect();
     let key = store.control.add_key(name, &secret.hash(), scopes).await?;
     let mut out = std::io::stdout().lock();
@@ -147,6 +145,13 @@ async fn add(store: &Store, name: &str, scope: &[Scope]) -> Result<(), KeyError>
         eprintln!("rowmill: from now on, whoever asks a server of this database needs a key");
     }
     Ok(())
+}
+
+/// A key that nobody ever had.
+pub(super) fn fresh() -> Result<KeySecret, getrandom::Error> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)?;
+    Ok(KeySecret::new(random))
 }
 
 async fn list(store: &Store, as_json: bool) -> Result<(), KeyError> {
