@@ -32,7 +32,8 @@ COPY resources /resources
 USER 10001:10001
 # What it writes, it writes here: the SQLite file, unless there is a PostgreSQL, and the spool.
 WORKDIR /data
-# In a container the loopback address is nobody's.
+# In a container the loopback address is nobody's. `serve` does not start there without an API key
+# (`rowmill key add`), or ROWMILL_OPEN_TO_ANYONE=true, which is for where nobody else can reach it.
 ENV ROWMILL_LISTEN=0.0.0.0:8000
 EXPOSE 8000
 # As process 1 it acts on SIGTERM and waits for the reader processes that it starts. A handler's

@@ -10,6 +10,7 @@ mod problem;
 mod queue;
 mod receipt;
 mod result;
+mod session;
 mod upload;
 
 pub use live::{Pushed, QueueNow, SettledAs, UploadNow};
@@ -25,6 +26,7 @@ pub use queue::{
 };
 pub use receipt::{BadReceipt, Receipt};
 pub use result::{Outcome, State};
+pub use session::{NewSession, Session};
 pub use upload::{
     Counts, Finding, Links, Row, RowCopy, Timings, Upload, UploadAnswer, UploadStatus,
 };

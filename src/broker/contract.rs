@@ -23,6 +23,9 @@ pub enum BrokerError {
     /// There is no such topic.
     #[error("there is no topic `{0}`")]
     NoTopic(TopicName),
+    /// Whoever asks may not: it would be answered the same until somebody changes that.
+    #[error("{0}")]
+    NotAllowed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,

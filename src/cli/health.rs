@@ -3,23 +3,17 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::api_args::ApiArgs;
 use super::complain;
-use crate::client::{Client, ClientError, ClientLimits};
+use crate::client::{ClientError, ClientLimits};
 
 /// Ask a server whether it is well.
 ///
 /// Exit code: 0 it is; 2 it is not, or it cannot be reached.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The server
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "ROWMILL_API_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:8000"
-    )]
-    api_url: String,
+    #[command(flatten)]
+    api: ApiArgs,
 
     /// How long to wait for its answer
     #[arg(long, value_name = "TIME", env = "ROWMILL_HEALTH_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
@@ -42,6 +36,6 @@ impl Args {
             retries: 0,
             ..ClientLimits::default()
         };
-        Client::new(&self.api_url, limits)?.health().await
+        self.api.client(limits)?.health().await
     }
 }

@@ -1,11 +1,13 @@
 //! The command line: a file a subcommand, each with its arguments and what it does. A new command
 //! is one file, one variant and one arm.
 
+mod api_args;
 mod bench;
 mod digest;
 mod handler;
 mod health;
 mod ingest;
+mod key;
 mod maintain;
 mod migrate;
 mod openapi;
@@ -41,6 +43,7 @@ enum Command {
     Produce(produce::Args),
     Migrate(migrate::Args),
     Maintain(maintain::Args),
+    Key(key::Args),
     Sample(sample::Args),
     Bench(bench::Args),
     Health(health::Args),
@@ -62,6 +65,7 @@ impl Cli {
             Command::Produce(args) => block_on(args.run()),
             Command::Migrate(args) => block_on(args.run()),
             Command::Maintain(args) => block_on(args.run()),
+            Command::Key(args) => block_on(args.run()),
             Command::Sample(args) => args.run(),
             Command::Bench(args) => block_on(args.run()),
             Command::Health(args) => block_on(args.run()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::read_limits::{BadReadLimit, read_limits};
 use super::{complain, signals};
 use crate::http::HttpLimits;
-use crate::http::server::{Server, ServerEnd, ServerError, ServerSettings};
+use crate::http::server::{Exposure, Server, ServerEnd, ServerError, ServerSettings};
 use crate::ingest::IngestLimits;
 use crate::ingest::intake::IntakeSettings;
 use crate::store::{Store, StoreError, StoreOptions};
@@ -36,6 +36,11 @@ pub(super) struct Args {
     /// Where to listen: an address and a port; port 0 takes any that is free
     #[arg(long, value_name = "ADDRESS", env = "ROWMILL_LISTEN", default_value = "127.0.0.1:8000")]
     listen: String,
+
+    /// Listen also beyond this machine although there is no API key: whoever can reach the server
+    /// may do anything. Where there are keys (`rowmill key add`), they are asked for all the same
+    #[arg(long, env = "ROWMILL_OPEN_TO_ANYONE")]
+    open_to_anyone: bool,
 
     /// The database: postgres://… or sqlite:PATH. sqlite:rowmill.db unless told; DATABASE_URL is
     /// looked at too
@@ -108,7 +113,7 @@ impl Args {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
         let settings = self.settings()?;
-        let url = self.database_url();
+        let url = database_url(self.database_url.clone());
         let mut options = StoreOptions { connections: self.connections, ..StoreOptions::default() };
         if url.starts_with("postgres") {
             options.wait = CONNECTION_WAIT;
@@ -139,13 +144,15 @@ impl Args {
                 reader_wait: READER_WAIT,
             },
             grace: self.grace,
+            exposure: if self.open_to_anyone { Exposure::Anyone } else { Exposure::Loopback },
         })
     }
+}
 
-    fn database_url(&self) -> String {
-        let environment = || std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
-        self.database_url.clone().or_else(environment).unwrap_or_else(|| DATABASE.to_owned())
-    }
+/// The database that is meant: the one said, or the one of the environment, or a file here.
+pub(super) fn database_url(said: Option<String>) -> String {
+    let environment = || std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
+    said.or_else(environment).unwrap_or_else(|| DATABASE.to_owned())
 }
 
 /// A lease too short could not be renewed in time by a busy server.

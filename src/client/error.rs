@@ -13,6 +13,9 @@ pub enum ClientError {
     /// The address names no server.
     #[error("the server's address cannot be used: {0}")]
     BadUrl(String),
+    /// The API key has characters that no key has.
+    #[error("the API key cannot be sent: a key has visible ASCII characters alone")]
+    BadKey,
     /// The client cannot be made on this machine.
     #[error("the HTTP client cannot be set up: {0}")]
     Setup(String),
@@ -83,6 +86,11 @@ impl ClientError {
     /// Whether it is the server's refusal of this kind (what stands after `/problems/`).
     pub fn is_about(&self, kind: &str) -> bool {
         self.problem().and_then(|problem| problem.kind.strip_prefix("/problems/")) == Some(kind)
+    }
+
+    /// Whether the server knows nobody who asks so, or does not allow it to whom it knows.
+    pub fn is_not_allowed(&self) -> bool {
+        matches!(self.status(), Some(401 | 403))
     }
 
     /// When the server wants to be asked again.

@@ -29,7 +29,8 @@
 //!
 //! `examples/consumer.rs` is a whole program that works off a queue.
 //!
-//! Nothing here shows credentials: an address given with a password is told without it.
+//! Nothing here shows credentials: an address given with a password is told without it, and a key
+//! not at all.
 
 mod error;
 mod message;
@@ -41,6 +42,7 @@ mod upload;
 use std::fmt;
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -115,6 +117,8 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     limits: ClientLimits,
+    /// The headers that say who asks.
+    auth: HeaderMap,
 }
 
 impl fmt::Debug for Client {
@@ -141,7 +145,23 @@ impl Client {
         }
         .client(&base)
         .map_err(|error| ClientError::Setup(transport::root(&error)))?;
-        Ok(Self { http, base, limits })
+        Ok(Self { http, base, limits, auth: HeaderMap::new() })
+    }
+
+    /// The same client with an API key, which goes along with every request to this server and is
+    /// shown nowhere.
+    ///
+    /// # Errors
+    /// [`ClientError::BadKey`].
+    pub fn with_key(mut self, key: &str) -> Result<Self, ClientError> {
+        let mut value =
+            HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ClientError::BadKey)?;
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ClientError::BadKey);
+        }
+        value.set_sensitive(true);
+        self.auth.insert(AUTHORIZATION, value);
+        Ok(self)
     }
 
     /// The server's address, without credentials.

@@ -46,6 +46,9 @@ impl RemoteSource {
         if error.problem().is_some_and(about_the_queue) {
             return BrokerError::NoQueue(self.queue.clone());
         }
+        if error.is_not_allowed() {
+            return BrokerError::NotAllowed(Box::new(error));
+        }
         BrokerError::Store(Box::new(error))
     }
 }

@@ -100,6 +100,7 @@ impl Client {
             .http
             .post(self.url(PATH))
             .query(&options.query())
+            .headers(self.auth.clone())
             .multipart(Form::new().part("files", part))
             .send();
         let response = tokio::select! {

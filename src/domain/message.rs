@@ -45,6 +45,15 @@ impl MessageKey {
         Self(Hmac::new_from_slice(secret).unwrap_or_else(|_| Hmac::new(&Default::default())))
     }
 
+    /// A secret for another purpose, which tells nothing of this one. The label is that purpose's
+    /// name; it is longer than what an id is checked by, so that neither can stand for the other.
+    pub fn derive(&self, label: &str) -> [u8; 32] {
+        debug_assert!(label.len() > 12, "{label} could be a message");
+        let mut mac = self.0.clone();
+        mac.update(label.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
     fn check(&self, queue: u32, message: u64) -> u64 {
         let mut mac = self.0.clone();
         mac.update(&queue.to_be_bytes());

@@ -1,6 +1,7 @@
 //! Plain types and rules that every layer shares: names, places in a sheet, messages, outcomes,
 //! back-off. No I/O, no clock, no database: what needs the time or a limit is given it.
 
+pub mod api_key;
 pub mod filter;
 pub mod message;
 pub mod name;
@@ -8,7 +9,9 @@ pub mod place;
 pub mod problem;
 pub mod retry;
 mod row;
+pub mod scope;
 
+pub use api_key::{ApiKey, KeyHash, KeySecret};
 pub use filter::Filters;
 pub use message::{
     Attempt, Delivery, Depth, Lease, Message, MessageId, MessageKey, MessageState, Origin,
@@ -19,3 +22,4 @@ pub use place::{Address, ColumnNumber, Finding, FindingKind, RowNumber};
 pub use problem::{Problem, ProblemKind};
 pub use retry::RetryPolicy;
 pub use row::Row;
+pub use scope::{Scope, Scopes};

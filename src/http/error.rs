@@ -181,6 +181,10 @@ impl IntoResponse for ApiError {
         let body = serde_json::to_string(&self.problem).unwrap_or_default();
         let kind = (header::CONTENT_TYPE, PROBLEM);
         let mut response = (status, [kind], body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let how = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -4,21 +4,28 @@
 //! is the process around it.
 
 mod accept;
+mod bounds;
+mod connection;
 mod delivery;
 mod docs;
 pub mod error;
 mod events;
 mod extract;
+mod guard;
 mod health;
 pub mod limits;
+mod marks;
 mod messages;
 pub mod openapi;
 mod output;
 mod publish;
 mod queues;
 mod refusals;
+mod refuse;
 mod results;
+mod safety;
 pub mod server;
+mod session;
 mod time;
 mod topics;
 mod uploads;
@@ -28,6 +35,7 @@ mod ws;
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::{Extension, Router};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +48,7 @@ use crate::store::{Store, StoreError};
 pub use error::ApiError;
 use extract::BodyRoom;
 use limits::{MessageLimits, QueueLimits};
+pub use safety::SafetyLimits;
 pub use ws::WsLimits;
 
 /// What bounds requests.
@@ -71,6 +80,8 @@ pub struct HttpLimits {
     pub queue: QueueLimits,
     /// What may be in a message, and said of one.
     pub message: MessageLimits,
+    /// What holds before a request is understood.
+    pub safety: SafetyLimits,
 }
 
 impl Default for HttpLimits {
@@ -90,6 +101,7 @@ impl Default for HttpLimits {
             ws: WsLimits::default(),
             queue: QueueLimits::default(),
             message: MessageLimits::default(),
+            safety: SafetyLimits::default(),
         }
     }
 }
@@ -142,6 +154,8 @@ impl<B: Broker + Clone> App<B> {
     /// All routes.
     pub fn router(self) -> Router {
         let room = BodyRoom::new(self.limits.bodies_bytes);
+        let bounds = bounds::Bounds::new(&self.limits, self.stop.clone());
+        let guard = guard::Guard::new(&self);
         let routes = Router::new()
             .merge(docs::routes::<B>())
             .merge(events::routes::<B>(self.limits.listeners))
@@ -151,14 +165,17 @@ impl<B: Broker + Clone> App<B> {
             .merge(publish::routes::<B>())
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())
+            .merge(session::routes::<B>())
             .merge(topics::routes::<B>())
             .merge(uploads::routes::<B>())
             .merge(ws::routes::<B>())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .layer(Extension(room))
-            .with_state(self);
-        watch::over(routes)
+            .with_state(self)
+            .layer(from_fn_with_state(guard, guard::stand))
+            .layer(from_fn_with_state(bounds, bounds::keep));
+        marks::over(watch::over(routes))
     }
 }
 

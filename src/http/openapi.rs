@@ -14,7 +14,6 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, PathItem, Ref, RefOr};
 
 use super::App;
@@ -25,8 +24,6 @@ use crate::broker::Broker;
 pub(super) const PROBLEM: &str = "application/problem+json";
 /// What a topic or a queue may be called.
 const NAME: &str = "^[A-Za-z0-9._-]{1,128}$";
-/// The security scheme of API keys.
-const KEY: &str = "key";
 
 /// What every operation can answer: its status, its name among the components, what it means.
 const ALWAYS: [(&str, &str, &str); 2] = [
@@ -34,9 +31,10 @@ const ALWAYS: [(&str, &str, &str); 2] = [
     ("503", "Unavailable", "Not now: the database does not answer, the server is busy or stopping"),
 ];
 /// What those can answer besides that ask for a key.
-const GUARDED: [(&str, &str, &str); 2] = [
+const GUARDED: [(&str, &str, &str); 3] = [
     ("401", "NoKey", "There is no key, or none that is known"),
     ("403", "NotAllowed", "The key does not have the scope"),
+    ("429", "TooManyTries", "Too many wrong keys were tried"),
 ];
 
 pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
@@ -86,6 +84,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         super::publish::docs(),
         super::queues::docs(),
         super::results::docs(),
+        super::session::docs(),
         super::topics::docs(),
         super::uploads::docs(),
         super::ws::docs(),
@@ -93,14 +92,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     for part in parts {
         all.merge(part);
     }
-    let key = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .description(Some(
-            "A key made by `rowmill key`. Its scopes are read, publish, consume, admin",
-        ))
-        .build();
     let components = all.components.get_or_insert_default();
-    components.add_security_scheme(KEY, SecurityScheme::Http(key));
     for (status, name, meaning) in ALWAYS.into_iter().chain(GUARDED) {
         components.responses.insert(name.to_owned(), problem(status, meaning).into());
     }
@@ -112,6 +104,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
             add(operation, &GUARDED);
         }
     }
+    super::guard::declare(&mut all);
     all
 }
 

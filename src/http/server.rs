@@ -8,11 +8,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{App, HttpLimits, Parts};
+use super::{App, HttpLimits, Parts, connection};
 use crate::broker::keeper::Keeper;
 use crate::broker::{Broker, SqlBroker, SqlBrokerLimits};
 use crate::domain::name::BadName;
@@ -43,6 +42,18 @@ pub struct ServerSettings {
     pub intake: IntakeSettings,
     /// How long what is under way may take to end after the first signal.
     pub grace: Duration,
+    /// Whom it may listen to while there are no keys.
+    pub exposure: Exposure,
+}
+
+/// Whom a server without keys listens to. One with keys asks for them, wherever it listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Exposure {
+    /// This machine alone.
+    #[default]
+    Loopback,
+    /// Anyone who can reach it, as somebody has said in so many words.
+    Anyone,
 }
 
 /// Why a server could not be started.
@@ -70,6 +81,16 @@ pub enum ServerError {
         listen: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// Others could reach it, and it would ask nobody for a key.
+    #[error(
+        "there is no API key, so anyone who can reach {address} could do anything: make a key \
+         (`rowmill key add NAME --scope admin`), or listen on 127.0.0.1 alone, or say \
+         --open-to-anyone (ROWMILL_OPEN_TO_ANYONE=true) if that is what you want"
+    )]
+    Exposed {
+        /// Where it would have listened.
+        address: SocketAddr,
     },
 }
 
@@ -105,7 +126,7 @@ impl<B: Broker + Clone> Server<B> {
         settings: ServerSettings,
         stop: Stop,
     ) -> Result<Self, ServerError> {
-        let ServerSettings { listen, limits, intake, grace } = settings;
+        let ServerSettings { listen, limits, intake, grace, exposure } = settings;
         tokio::fs::create_dir_all(&intake.spool)
             .await
             .map_err(|source| ServerError::Spool { path: intake.spool.clone(), source })?;
@@ -124,6 +145,10 @@ impl<B: Broker + Clone> Server<B> {
         let listening = |source| ServerError::Listen { listen: listen.clone(), source };
         let listener = TcpListener::bind(&listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
+        let beyond = !address.ip().to_canonical().is_loopback();
+        if beyond && exposure == Exposure::Loopback && !store.control.any_key().await? {
+            return Err(ServerError::Exposed { address });
+        }
         let app = App::new(Parts { store, broker, key, intake, limits, stop: stop.drain.clone() });
         Ok(Self { app, sql, listener, address, grace, stop })
     }
@@ -141,16 +166,11 @@ impl<B: Broker + Clone> Server<B> {
     pub async fn run(self) -> ServerEnd {
         let Self { app, sql, listener, grace, stop, .. } = self;
         let _keeper = AbortOnDropHandle::new(tokio::spawn(Keeper::new(sql).run()));
-        let listener = listener.tap_io(|socket| {
-            if let Err(error) = socket.set_nodelay(true) {
-                tracing::debug!(%error, "a connection stays without TCP_NODELAY");
-            }
-        });
         let (intake, sockets) = (app.intake.clone(), app.sockets.clone());
-        let served = axum::serve(listener, app.router())
-            .with_graceful_shutdown(stop.drain.clone().cancelled_owned());
+        let limits = app.limits.safety.clone();
+        let served = connection::serve(listener, app.router(), &limits, &stop.drain);
         let all = async {
-            let (served, ()) = tokio::join!(served.into_future(), intake.run());
+            let (served, ()) = tokio::join!(served, intake.run());
             // Each was a request once, and nobody waits for it any more.
             sockets.all_closed().await;
             served
@@ -160,12 +180,7 @@ impl<B: Broker + Clone> Server<B> {
             tokio::time::sleep(grace).await;
         };
         tokio::select! {
-            ended = all => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "the server's socket failed");
-                }
-                ServerEnd::Drained
-            }
+            _ = all => ServerEnd::Drained,
             () = over => ServerEnd::CutOff,
             () = stop.now.cancelled() => ServerEnd::CutOff,
         }

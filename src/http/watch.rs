@@ -13,13 +13,16 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 
 use super::ApiError;
+use super::marks::REQUEST_ID;
 
 /// The routes, watched.
 pub(super) fn over(routes: Router) -> Router {
     // Neither the query nor a body: they may hold what is nobody else's business.
     let trace = TraceLayer::new_for_http()
         .make_span_with(|request: &Request| {
-            tracing::info_span!("request", method = %request.method(), path = request.uri().path())
+            let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+            let (method, path) = (request.method(), request.uri().path());
+            tracing::info_span!("request", %method, path, id)
         })
         .on_request(|_: &Request, _: &Span| tracing::debug!("began"))
         .on_response(|response: &Response, latency: Duration, _: &Span| {

@@ -202,7 +202,9 @@ impl<H: Handler, O: Observer> Intake<H, O> {
                     outage.worked();
                     self.start_all(leases, permits, pace.as_ref(), stop).await;
                 }
-                Err(error @ BrokerError::NoQueue(_)) => return Err(error),
+                Err(error @ (BrokerError::NoQueue(_) | BrokerError::NotAllowed(_))) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     let wait = outage.failed(&error);
                     tokio::select! {

@@ -107,8 +107,9 @@ async fn settle<S: Source>(
                 outage.worked();
                 return answers;
             }
-            Err(error @ BrokerError::NoQueue(_)) => {
-                // The queue was deleted, and its messages with it.
+            Err(error @ (BrokerError::NoQueue(_) | BrokerError::NotAllowed(_))) => {
+                // The queue was deleted, and its messages with it; or they come again for somebody
+                // who may settle them.
                 tracing::warn!(%error, "results are void");
                 let positions = |(_, s): &(Receipt, Vec<Settlement>)| Settled {
                     stale: s.iter().map(|settlement| settlement.position).collect(),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rowmill::broker::SqlBroker;
 use rowmill::http::HttpLimits;
-use rowmill::http::server::{Server, ServerEnd, ServerSettings};
+use rowmill::http::server::{Exposure, Server, ServerEnd, ServerSettings};
 use rowmill::ingest::IngestLimits;
 use rowmill::ingest::intake::IntakeSettings;
 use rowmill::store::control::NewQueue;
@@ -196,6 +196,7 @@ async fn a_server_whose_database_is_gone_is_not_healthy() {
             reader_wait: Duration::from_secs(10),
         },
         grace: Duration::from_secs(5),
+        exposure: Exposure::Loopback,
     };
     let stop = Stop::default();
     let carry = |broker: SqlBroker| broker;

@@ -8,7 +8,7 @@ use rowmill::api::{Copy, Delivery, NewMessage, NewQueue, QueueTerms};
 use rowmill::broker::SqlBroker;
 use rowmill::client::{Client, ClientError, ClientLimits};
 use rowmill::http::HttpLimits;
-use rowmill::http::server::{Server, ServerSettings};
+use rowmill::http::server::{Exposure, Server, ServerSettings};
 use rowmill::ingest::IngestLimits;
 use rowmill::ingest::intake::IntakeSettings;
 use rowmill::store::Store;
@@ -52,6 +52,7 @@ impl Api {
                 reader_wait: Duration::from_secs(10),
             },
             grace: Duration::from_secs(5),
+            exposure: Exposure::Loopback,
         };
         let stop = Stop::default();
         let carry = |broker: SqlBroker| broker;

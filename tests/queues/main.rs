@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rowmill::broker::{Broker, MessageBody, Publishing, RowBatch, SqlBroker};
-use rowmill::domain::{QueueName, RowNumber, TopicName};
+use rowmill::domain::{QueueName, Row, RowNumber, TopicName};
 use rowmill::store::Store;
 use rowmill::store::control::{NewQueue, NewUpload, Upload};
 use rowmill::store::log::{QueueId, TopicId};
@@ -104,7 +104,7 @@ async fn publish_rows(broker: &SqlBroker, upload: &Upload, turn: u32, rows: u32)
         last_row: RowNumber(first + rows - 1),
         turn: i32::try_from(turn).unwrap(),
         rows: (first..first + rows)
-            .map(|row| (RowNumber(row), Bytes::from(format!(r#"{{"row":{row}}}"#))))
+            .map(|n| Row::new(RowNumber(n), Bytes::from(format!(r#"{{"row":{n}}}"#))))
             .collect(),
         findings: vec![],
     };

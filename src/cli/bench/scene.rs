@@ -7,7 +7,9 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::error::BenchError;
-use crate::domain::{QueueName, TopicName};
+use crate::cli::key;
+use crate::client::Client;
+use crate::domain::{QueueName, Scope, Scopes, TopicName};
 use crate::store::control::NewQueue;
 use crate::store::log::{QueueId, TopicId};
 use crate::store::{Store, StoreError, StoreOptions};
@@ -24,6 +26,7 @@ pub(super) struct Scene {
     pub(super) home: TempDir,
     queues: Vec<QueueId>,
     uploads: Vec<Uuid>,
+    keys: Vec<i32>,
 }
 
 /// A topic with one queue.
@@ -46,7 +49,7 @@ impl Scene {
         let database = if url.starts_with("sqlite:") { "SQLite" } else { "PostgreSQL" };
         let store = Store::open(&url, &StoreOptions::default()).await?;
         store.migrate().await?;
-        Ok(Self { store, database, home, queues: vec![], uploads: vec![] })
+        Ok(Self { store, database, home, queues: vec![], uploads: vec![], keys: vec![] })
     }
 
     /// Makes a topic with a queue, whose names nobody else has.
@@ -62,6 +65,20 @@ impl Scene {
         };
         self.queues.push(self.store.control.ensure_queue(&new).await?);
         Ok(Place { topic, topic_name, queue })
+    }
+
+    /// The client with a key, where the database's servers ask for one: made for the benchmark, and
+    /// revoked at its end. Where there are none, none is made, or every server would ask from then on.
+    pub(super) async fn admitted(&mut self, client: Client) -> Result<Client, BenchError> {
+        let control = &self.store.control;
+        if !control.any_key().await? {
+            return Ok(client);
+        }
+        let secret = key::fresh().map_err(|error| BenchError::Wrong(error.to_string()))?;
+        let scopes = Scopes::from_iter([Scope::Admin]);
+        let key = control.add_key("rowmill bench", &secret.hash(), scopes).await?;
+        self.keys.push(key.number);
+        Ok(client.with_key(secret.as_str())?)
     }
 
     /// Notes an upload that was made, to be deleted at the end.
@@ -81,6 +98,9 @@ impl Scene {
     /// Topics, empty queues and messages that were no rows stay: the store deletes none of them.
     async fn clean(&self) -> Result<(), StoreError> {
         let Store { control, log, .. } = &self.store;
+        for key in &self.keys {
+            control.revoke_key(*key).await?;
+        }
         for queue in &self.queues {
             log.reclaim(*queue).await?;
             log.purge(*queue).await?;

@@ -9,7 +9,7 @@ use super::delayed::Delayed;
 use super::error::BenchError;
 use super::scene::Scene;
 use crate::http::HttpLimits;
-use crate::http::server::{Server, ServerEnd, ServerSettings};
+use crate::http::server::{Exposure, Server, ServerEnd, ServerSettings};
 use crate::ingest::IngestLimits;
 use crate::ingest::intake::IntakeSettings;
 use crate::workbook::ReadLimits;
@@ -60,6 +60,7 @@ impl Running {
                 reader_wait: LEASE,
             },
             grace: GRACE,
+            exposure: Exposure::Loopback,
         };
         let stop = Stop::default();
         let carry = |broker| Delayed::new(broker, delay);

@@ -90,7 +90,7 @@ impl Args {
             request_timeout: longest.unwrap_or_default() + PATIENCE,
             ..ClientLimits::default()
         };
-        let client = Client::new(&server.url, limits)?;
+        let client = scene.admitted(Client::new(&server.url, limits)?).await?;
         let database = scene.database;
         let mut measure = Measure { scene, client, delays: report.delays };
         let mut seconds = vec![];

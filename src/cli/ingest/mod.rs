@@ -14,6 +14,7 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::api_args::ApiArgs;
 use super::{COULD_NOT, complain};
 use crate::api::{Upload, UploadStatus};
 use crate::client::{Client, ClientError, ClientLimits, UploadOptions};
@@ -38,15 +39,8 @@ pub(crate) struct Args {
     #[arg(required = true)]
     files: Vec<PathBuf>,
 
-    /// The server
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "ROWMILL_API_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:8000"
-    )]
-    api_url: String,
+    #[command(flatten)]
+    api: ApiArgs,
 
     /// Which sheet: a name, #2 for the second, or all. The first visible one unless told
     #[arg(long, value_name = "SHEET", env = "ROWMILL_SHEET", value_parser = as_text::<SheetChoice>)]
@@ -119,7 +113,7 @@ struct Told {
 impl Args {
     pub(super) async fn run(self) -> ExitCode {
         crate::telemetry::init();
-        let client = match Client::new(&self.api_url, ClientLimits::default()) {
+        let client = match self.api.client(ClientLimits::default()) {
             Ok(client) => client,
             Err(error) => return complain(&error),
         };
@@ -184,6 +178,7 @@ impl Told {
                     matches!(upload.status, UploadStatus::Failed | UploadStatus::Cancelled);
                 u8::from(lost > 0 || failed)
             }
+            Err(error) if error.is_not_allowed() => COULD_NOT,
             // The server is not at a loss, nor is the way to it: the file is refused.
             Err(error) if error.status().is_some_and(|status| (400..500).contains(&status)) => 1,
             Err(_) => COULD_NOT,

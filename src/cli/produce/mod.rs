@@ -19,10 +19,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::api_args::ApiArgs;
 use super::digest::{hash_file, hex};
 use super::{COULD_NOT, STOPPED, complain};
 use crate::api::NewMessage;
-use crate::client::{Client, ClientLimits};
+use crate::client::ClientLimits;
 use crate::domain::{Row, RowNumber, TopicName};
 use crate::ingest::reader::Reader;
 use crate::workbook::{Frame, HeaderRow, ReadLimits, ReadOptions, SheetChoice, SheetHead};
@@ -41,15 +42,8 @@ pub(crate) struct Args {
     #[arg(env = "ROWMILL_FILE")]
     file: PathBuf,
 
-    /// The server
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "ROWMILL_API_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:8000"
-    )]
-    api_url: String,
+    #[command(flatten)]
+    api: ApiArgs,
 
     /// The topic that the rows are published to
     #[arg(long, value_name = "NAME", env = "ROWMILL_TOPIC", default_value = "rows")]
@@ -108,7 +102,7 @@ impl Args {
 
     async fn produce(&self, stop: &Stop, report: &mut Report) -> Result<Status, ProduceError> {
         let limits = ClientLimits { retries: self.retries, ..ClientLimits::default() };
-        let client = Client::new(&self.api_url, limits)?;
+        let client = self.api.client(limits)?;
         let options = ReadOptions {
             sheet: self.sheet.clone().unwrap_or_default(),
             header_row: self.header_row.unwrap_or_default(),

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::api_args::{API_URL, KeyArgs};
 use super::complain;
 use super::handler::HandlerArgs;
 use crate::broker::keeper::Keeper;
 use crate::broker::{Source, SqlBroker, SqlBrokerLimits};
-use crate::client::{Client, ClientLimits, RemoteSource};
+use crate::client::{ClientLimits, RemoteSource};
 use crate::domain::QueueName;
 use crate::store::{Store, StoreOptions};
 use crate::worker::handler::raise_open_files;
@@ -25,9 +26,6 @@ use crate::worker::{self, AnyHandler, Rate, Stop, WorkerLimits};
 use error::WorkError;
 use report::{Report, Tally};
 use watched::Watched;
-
-/// Where a server listens unless told.
-const API_URL: &str = "http://127.0.0.1:8000";
 
 /// Process the messages of a queue.
 ///
@@ -44,6 +42,9 @@ pub(crate) struct Args {
     // Read from the environment by hand: what is said here wins over a database named there.
     #[arg(long, value_name = "URL", conflicts_with = "database_url")]
     api_url: Option<String>,
+
+    #[command(flatten)]
+    key: KeyArgs,
 
     /// Work straight on the database instead, without a server [env: ROWMILL_DATABASE_URL]
     #[arg(long, value_name = "URL")]
@@ -128,7 +129,7 @@ impl Args {
         let handler = Arc::new(self.handler.handler(self.queue.clone())?);
         match self.place()? {
             Place::Server(url) => {
-                let client = Client::new(&url, ClientLimits::default())?;
+                let client = self.key.client(&url, ClientLimits::default())?;
                 self.work_on(RemoteSource::new(client, self.queue.clone()), handler, stop).await
             }
             Place::Database(url) => {

@@ -18,14 +18,14 @@ const LINGER_TIME: Duration = Duration::from_secs(10);
 
 /// Whether the client waits for a word before it sends its body. Looking at the body would be that
 /// word, so of a request that is refused at once it must not be looked at.
-pub(super) fn waits_for_word(headers: &HeaderMap) -> bool {
+pub(in crate::http) fn waits_for_word(headers: &HeaderMap) -> bool {
     headers
         .get(header::EXPECT)
         .is_some_and(|expects| expects.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Reads what is left of a body in the background, up to a bound.
-pub(super) fn linger(mut body: BodyDataStream, stop: CancellationToken) {
+pub(in crate::http) fn linger(mut body: BodyDataStream, stop: CancellationToken) {
     tokio::spawn(async move {
         let read = async {
             let mut bytes = 0;

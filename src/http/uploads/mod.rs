@@ -4,7 +4,7 @@
 mod body;
 mod events;
 mod feed;
-mod linger;
+pub(super) mod linger;
 mod list;
 mod one;
 mod params;

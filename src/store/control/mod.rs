@@ -2,6 +2,7 @@
 
 mod change;
 mod ends;
+mod keys;
 mod names;
 mod queues;
 mod routes;
@@ -19,6 +20,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 pub use change::ChangeError;
+pub use keys::GoodKeys;
 pub use queues::{NewQueue, Queue};
 pub use routes::{Route, Routes};
 pub use rowmill_entity::upload::State as UploadState;
