@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A problem document. What does not apply is left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
     /// A name of the kind, `/problems/` and words with hyphens.
     #[serde(rename = "type")]
@@ -28,5 +28,6 @@ pub struct Problem {
     pub column: Option<String>,
     /// One of each file, when several were sent and none was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(no_recursion)]
     pub files: Vec<Problem>,
 }

@@ -7,6 +7,7 @@ pub mod name;
 pub mod place;
 pub mod problem;
 pub mod retry;
+pub mod units;
 
 pub use filter::Filters;
 pub use message::{

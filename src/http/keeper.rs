@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::broker::SqlBroker;
 use crate::store::Store;
+use crate::store::log::UploadId;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -23,8 +24,21 @@ pub(super) async fn keep(broker: SqlBroker, store: Store) {
         if let Err(error) = broker.sweep(SWEEP).await {
             tracing::warn!(%error, "a sweep failed; the next will try again");
         }
-        if let Err(error) = store.log.end_uploads().await {
-            tracing::warn!(%error, "the end of uploads could not be recorded; it will be tried again");
+        match store.log.end_uploads().await {
+            Ok(ended) => tell_ends(&store, &ended).await,
+            Err(error) => {
+                tracing::warn!(%error, "the end of uploads could not be recorded; it will be tried again");
+            }
         }
+    }
+}
+
+/// Says in the log that uploads ended: the last step of their life.
+async fn tell_ends(store: &Store, ended: &[UploadId]) {
+    for id in ended {
+        // It may have been deleted at once.
+        let Ok(upload) = store.control.upload(*id).await else { continue };
+        let (upload, filename) = (upload.public_id, upload.filename);
+        tracing::info!(%upload, filename, step = "ended", "every message of an upload has ended");
     }
 }

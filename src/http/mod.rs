@@ -8,6 +8,7 @@ pub mod error;
 mod extract;
 mod health;
 mod keeper;
+pub mod observe;
 pub mod openapi;
 mod queues;
 mod results;
@@ -21,11 +22,12 @@ use std::sync::Arc;
 
 use axum::http::{Method, StatusCode, Uri};
 use axum::{Extension, Router};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
-use crate::domain::MessageKey;
+use crate::domain::{MessageKey, units};
 use crate::ingest::intake::Intake;
 use crate::store::{Store, StoreError};
 
@@ -33,26 +35,35 @@ pub use error::ApiError;
 use extract::BodyRoom;
 
 /// What bounds requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct HttpLimits {
     /// Bytes of a file. 1 GiB.
+    #[serde(with = "units::size")]
     pub file_bytes: u64,
     /// Files in one request. 20.
     pub files: usize,
     /// Bytes of any other request's body. 16 MiB.
+    #[serde(with = "units::size")]
     pub body_bytes: usize,
     /// Bytes of such bodies in memory, all requests together. 256 MiB.
+    #[serde(with = "units::size")]
     pub bodies_bytes: usize,
     /// Messages in one publish, settle or receive. 1,000.
     pub messages: usize,
     /// The longest `wait` of a receive. 30 s.
+    #[serde(with = "units::time")]
     pub receive_wait: std::time::Duration,
     /// Items on a page at most. 1,000.
     pub page: usize,
     /// How long a client may send nothing while it uploads. 30 s.
+    #[serde(with = "units::time")]
     pub upload_silence: std::time::Duration,
     /// The shortest time between two events of one stream. 250 ms.
+    #[serde(with = "units::time")]
     pub event_every: std::time::Duration,
+    /// What looking after the server may cost, and what it warns of.
+    pub observe: observe::ObserveLimits,
 }
 
 impl Default for HttpLimits {
@@ -68,6 +79,7 @@ impl Default for HttpLimits {
             page: 1_000,
             upload_silence: Duration::from_secs(30),
             event_every: Duration::from_millis(250),
+            observe: observe::ObserveLimits::default(),
         }
     }
 }
@@ -118,6 +130,7 @@ impl<B: Broker + Clone> App<B> {
         let room = BodyRoom::new(self.limits.bodies_bytes);
         let routes = Router::new()
             .merge(health::routes::<B>())
+            .merge(observe::routes::<B>())
             .merge(openapi::routes::<B>())
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())
@@ -127,7 +140,7 @@ impl<B: Broker + Clone> App<B> {
             .method_not_allowed_fallback(no_such_method)
             .layer(Extension(room))
             .with_state(self);
-        watch::over(routes)
+        observe::Observed::new().over(watch::over(routes))
     }
 }
 

@@ -21,7 +21,7 @@ struct Docs;
 /// The whole description.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut all = Docs::openapi();
-    for part in [super::health::docs()] {
+    for part in [super::health::docs(), super::observe::docs()] {
         all.merge(part);
     }
     all

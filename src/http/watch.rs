@@ -14,12 +14,27 @@ use tracing::Span;
 
 use super::ApiError;
 
+/// What names a request.
+const REQUEST_ID: &str = "x-request-id";
+/// Bytes of it that are worth logging.
+const REQUEST_ID_BYTES: usize = 128;
+
 /// The routes, watched.
 pub(super) fn over(routes: Router) -> Router {
     // Neither the query nor a body: they may hold what is nobody else's business.
     let trace = TraceLayer::new_for_http()
         .make_span_with(|request: &Request| {
-            tracing::info_span!("request", method = %request.method(), path = request.uri().path())
+            let span = tracing::info_span!(
+                "request",
+                method = %request.method(),
+                path = request.uri().path(),
+                request_id = tracing::field::Empty,
+            );
+            let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+            if let Some(id) = id.filter(|id| id.len() <= REQUEST_ID_BYTES) {
+                span.record("request_id", id);
+            }
+            span
         })
         .on_request(|_: &Request, _: &Span| tracing::debug!("began"))
         .on_response(|response: &Response, latency: Duration, _: &Span| {

@@ -14,6 +14,7 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::common::Common;
 use super::{COULD_NOT, complain};
 use crate::api::{Upload, UploadStatus};
 use crate::client::{Client, ClientError, ClientLimits, UploadOptions};
@@ -112,8 +113,8 @@ struct Told {
 }
 
 impl Args {
-    pub(super) async fn run(self) -> ExitCode {
-        crate::telemetry::init();
+    pub(super) async fn run(self, common: &Common) -> ExitCode {
+        common.start_log();
         let client = match Client::new(&self.api_url, ClientLimits::default()) {
             Ok(client) => client,
             Err(error) => return complain(&error),
