@@ -35,6 +35,11 @@ impl Common {
         load(self.config.as_deref(), environment)
     }
 
+    /// How the log is written, and whatever else is said beside it.
+    pub(super) fn voice(&self) -> LogFormat {
+        self.log_format
+    }
+
     /// Starts the log of a command that runs for a while.
     pub(super) fn start_log(&self) {
         telemetry::init(self.log_format);

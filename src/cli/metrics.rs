@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::telemetry::LogFormat;
 use crate::telemetry::exposition;
 use crate::telemetry::worker::WorkerMetrics;
 
@@ -40,8 +41,11 @@ pub(super) struct Served {
 
 impl MetricsArgs {
     /// Serves the numbers of a worker whose handler is of this kind, if that was asked for.
-    #[allow(clippy::print_stderr)] // with port 0, who starts it waits for this line
-    pub(super) async fn serve(&self, handler: &'static str) -> Result<Option<Served>, CannotServe> {
+    pub(super) async fn serve(
+        &self,
+        handler: &'static str,
+        voice: LogFormat,
+    ) -> Result<Option<Served>, CannotServe> {
         let Some(address) = self.metrics else { return Ok(None) };
         let cannot = |source| CannotServe { address, source };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
@@ -54,7 +58,7 @@ impl MetricsArgs {
                 tracing::error!(%error, "the metrics are not served any more");
             }
         });
-        eprintln!("rowmill: metrics on http://{bound}/metrics");
+        voice.say(&format!("metrics on http://{bound}/metrics"));
         Ok(Some(Served { worker, _server: AbortOnDropHandle::new(server) }))
     }
 }

@@ -92,7 +92,7 @@ impl Args {
     pub(super) async fn run(self, common: &Common) -> ExitCode {
         common.start_log();
         let stop = Stop::default();
-        let signals = tokio::spawn(signals::listen(stop.clone()));
+        let signals = tokio::spawn(signals::listen(stop.clone(), common.voice()));
         let ended = self.serve(common, stop).await;
         signals.abort();
         match ended {
@@ -102,7 +102,6 @@ impl Args {
         }
     }
 
-    #[allow(clippy::print_stderr)] // who starts it waits for this line
     async fn serve(self, common: &Common, stop: Stop) -> Result<ServerEnd, ServeError> {
         // Every connection holds a descriptor; the usual soft limit is soon reached.
         if let Err(error) = raise_open_files() {
@@ -118,7 +117,7 @@ impl Args {
         let store = Store::open(&url, &options).await?;
         store.migrate().await?;
         let server = Server::open(store.clone(), |broker| broker, settings, stop).await?;
-        eprintln!("rowmill: listening on http://{}", server.address());
+        common.voice().say(&format!("listening on http://{}", server.address()));
         let ended = server.run().await;
         // What was cut off may hold connections for long; it ends with the process.
         if ended == ServerEnd::Drained {

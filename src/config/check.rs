@@ -12,6 +12,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         ("http.files", http.files, 1),
         ("http.messages", http.messages, 1),
         ("http.page", http.page, 1),
+        ("http.watched_uploads", http.watched_uploads, 1),
         ("http.observe.queues", http.observe.queues, 1),
         ("ingest.queued_rows", ingest.queued_rows, 1),
         ("ingest.batch_rows", ingest.batch_rows, 1),
@@ -28,6 +29,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
     }
     for (name, value, least) in [
         ("http.event_every", http.event_every, Duration::from_millis(1)),
+        ("http.watch_idle", http.watch_idle, Duration::from_millis(1)),
+        ("http.keep_alive", http.keep_alive, Duration::from_millis(1)),
         ("intake.lease", intake.lease, Duration::from_secs(1)),
         ("intake.claim_every", intake.claim_every, Duration::from_millis(1)),
         ("broker.poll", broker.poll, Duration::from_millis(1)),

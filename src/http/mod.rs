@@ -62,6 +62,29 @@ pub struct HttpLimits {
     /// The shortest time between two events of one stream. 250 ms.
     #[serde(with = "units::time")]
     pub event_every: std::time::Duration,
+    /// Uploads that are watched by event streams at the same time. 256.
+    pub watched_uploads: usize,
+    /// How often a watched upload is looked at on which nothing happens. 1 s.
+    #[serde(with = "units::time")]
+    pub watch_idle: std::time::Duration,
+    /// How often a stream without events says that it lives. 15 s.
+    #[serde(with = "units::time")]
+    pub keep_alive: std::time::Duration,
+    /// Uploads of a page whose numbers are looked up at once. 4.
+    pub uploads_at_once: usize,
+    /// Bytes of rows on a page, unless a single one has more. 8 MiB.
+    #[serde(with = "units::size")]
+    pub page_bytes: usize,
+    /// How much of a file that is too large is passed over for the sake of those after it. 16 MiB.
+    #[serde(with = "units::size")]
+    pub passed_bytes: u64,
+    /// What is read, and dropped, of a body after it was answered; then the connection is closed.
+    /// 64 MiB.
+    #[serde(with = "units::size")]
+    pub linger_bytes: u64,
+    /// How long at most. 10 s.
+    #[serde(with = "units::time")]
+    pub linger_time: std::time::Duration,
     /// What looking after the server may cost, and what it warns of.
     pub observe: observe::ObserveLimits,
 }
@@ -79,6 +102,14 @@ impl Default for HttpLimits {
             page: 1_000,
             upload_silence: Duration::from_secs(30),
             event_every: Duration::from_millis(250),
+            watched_uploads: 256,
+            watch_idle: Duration::from_secs(1),
+            keep_alive: Duration::from_secs(15),
+            uploads_at_once: 4,
+            page_bytes: 8 << 20,
+            passed_bytes: 16 << 20,
+            linger_bytes: 64 << 20,
+            linger_time: Duration::from_secs(10),
             observe: observe::ObserveLimits::default(),
         }
     }

@@ -16,6 +16,28 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// Says something on stderr to whoever started this process, whatever the level of the log. Among
+    /// JSON it is JSON.
+    #[allow(clippy::print_stderr)] // the boundary where a person is told something
+    pub fn say(self, text: &str) {
+        match self {
+            Self::Human => eprintln!("rowmill: {text}"),
+            Self::Json => {
+                let timestamp = humantime::format_rfc3339_micros(std::time::SystemTime::now());
+                let (level, target) = ("INFO", "rowmill");
+                let line = serde_json::json!({
+                    "timestamp": timestamp.to_string(),
+                    "level": level,
+                    "message": text,
+                    "target": target,
+                });
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
 /// Starts logging at the level that `ROWMILL_LOG` says (such as `debug` or `rowmill=trace`);
 /// warnings unless told. Called once; a second call changes nothing.
 pub fn init(format: LogFormat) {

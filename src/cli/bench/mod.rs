@@ -49,7 +49,7 @@ impl Args {
     pub(super) async fn run(self, common: &Common) -> ExitCode {
         common.start_log();
         let stop = Stop::default();
-        let signals = tokio::spawn(super::signals::listen(stop.clone()));
+        let signals = tokio::spawn(super::signals::listen(stop.clone(), common.voice()));
         let ended = match self.which.unwrap_or(Which::SyncAsync(self.sync_async)) {
             Which::SyncAsync(args) => args.run(&stop).await,
             Which::Queue(args) => args.run(&stop).await,

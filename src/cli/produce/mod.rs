@@ -82,7 +82,7 @@ impl Args {
     pub(super) async fn run(self, common: &Common) -> ExitCode {
         common.start_log();
         let stop = Stop::default();
-        let signals = tokio::spawn(super::signals::listen(stop.clone()));
+        let signals = tokio::spawn(super::signals::listen(stop.clone(), common.voice()));
         let begun = Instant::now();
         let mut report = Report::new(self.file.clone(), &self.topic);
         let produced = Box::pin(self.produce(&stop, &mut report)).await;

@@ -9,6 +9,7 @@ use crate::cli::metrics::{CannotServe, MetricsArgs, Served};
 use crate::cli::read_limits::read_limits;
 use crate::config::Config;
 use crate::domain::{QueueName, RetryPolicy};
+use crate::telemetry::LogFormat;
 use crate::workbook::{CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice};
 use crate::worker::{AnyHandler, HandlerError, Rate, WorkerLimits};
 
@@ -164,8 +165,11 @@ impl Args {
     }
 
     /// The numbers of the worker, served if that was asked for.
-    pub(super) async fn serve_metrics(&self) -> Result<Option<Served>, CannotServe> {
-        self.metrics.serve(self.handler.kind()).await
+    pub(super) async fn serve_metrics(
+        &self,
+        voice: LogFormat,
+    ) -> Result<Option<Served>, CannotServe> {
+        self.metrics.serve(self.handler.kind(), voice).await
     }
 
     /// How often a row may be delivered.

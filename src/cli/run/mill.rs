@@ -70,7 +70,7 @@ pub(super) async fn run(args: Args, common: &Common, stop: &Stop) -> Result<Repo
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
     let config = common.config()?;
-    let served = args.serve_metrics().await?;
+    let served = args.serve_metrics(common.voice()).await?;
     let hash = hash_file(&args.file).await?;
     let url = database_url(&args);
     let _file_lock = lock_beside(&args.file, &url)?;

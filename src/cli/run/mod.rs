@@ -32,7 +32,7 @@ impl Args {
     pub(super) async fn run(self, common: &Common) -> ExitCode {
         common.start_log();
         let stop = Stop::default();
-        let signals = tokio::spawn(super::signals::listen(stop.clone()));
+        let signals = tokio::spawn(super::signals::listen(stop.clone(), common.voice()));
         let json = self.json;
         let ended = mill::run(self, common, &stop).await;
         signals.abort();

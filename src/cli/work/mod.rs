@@ -120,7 +120,7 @@ impl Args {
     pub(super) async fn run(self, common: &Common) -> ExitCode {
         common.start_log();
         let stop = Stop::default();
-        let signals = tokio::spawn(super::signals::listen(stop.clone()));
+        let signals = tokio::spawn(super::signals::listen(stop.clone(), common.voice()));
         let worked = Box::pin(self.work(common, &stop)).await;
         signals.abort();
         let printed = match worked {
@@ -137,7 +137,7 @@ impl Args {
         }
         let config = common.config()?;
         let handler = Arc::new(self.handler.handler(self.queue.clone(), &config)?);
-        let metrics = self.metrics.serve(self.handler.kind()).await?;
+        let metrics = self.metrics.serve(self.handler.kind(), common.voice()).await?;
         let job = Job { handler, limits: self.limits(&config), metrics };
         match self.place()? {
             Place::Server(url) => {

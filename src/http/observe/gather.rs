@@ -93,7 +93,7 @@ async fn queues<B: Broker + Clone>(app: &App<B>, until: Instant) -> Result<Queue
     let names = app.store.control.queue_names().await?;
     let all = names.len();
     let mut names: Vec<QueueName> = names.into_values().filter_map(|n| n.parse().ok()).collect();
-    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.sort_unstable();
     names.truncate(limits.queues);
     let wanted = names.len();
     let look = |name: QueueName| async move {

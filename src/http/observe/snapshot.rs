@@ -16,7 +16,7 @@ use crate::store::watch::{Hold, HoldKind};
 use crate::telemetry::exposition;
 
 type Number = Gauge<u64, AtomicU64>;
-type Seconds = Gauge<f64, AtomicU64>;
+type Float = Gauge<f64, AtomicU64>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InQueue {
@@ -74,8 +74,8 @@ pub(super) fn registry<B: Broker + Clone>(found: &Snapshot, app: &App<B>) -> Reg
 }
 
 fn queues(to: &mut Registry, found: &Queues) {
-    let (messages, oldest) =
-        (Family::<InQueue, Number>::default(), Family::<OfQueue, Seconds>::default());
+    let messages = Family::<InQueue, Number>::default();
+    let [oldest, published, ended] = [(); 3].map(|()| Family::<OfQueue, Float>::default());
     for (name, stats) in &found.stats {
         let queue = name.to_string();
         let depth = &stats.depth;
@@ -89,7 +89,10 @@ fn queues(to: &mut Registry, found: &Queues) {
             messages.get_or_create(&InQueue { queue: queue.clone(), state }).set(n);
         }
         let age = stats.oldest.unwrap_or_default().as_secs_f64();
-        oldest.get_or_create(&OfQueue { queue }).set(age);
+        let of = OfQueue { queue };
+        oldest.get_or_create(&of).set(age);
+        published.get_or_create(&of).set(stats.published_per_second);
+        ended.get_or_create(&of).set(stats.ended_per_second);
     }
     let all: Number = Gauge::default();
     all.set(found.all as u64);
@@ -101,6 +104,9 @@ fn queues(to: &mut Registry, found: &Queues) {
         Unit::Seconds,
         oldest,
     );
+    let lately = |what: &str| format!("Messages {what} a second, over the last minute");
+    to.register("queue_published_per_second", lately("published to a queue"), published);
+    to.register("queue_ended_per_second", lately("of a queue that ended"), ended);
 }
 
 fn uploads(to: &mut Registry, found: &[(UploadState, u64)]) {
@@ -120,7 +126,7 @@ fn uploads(to: &mut Registry, found: &[(UploadState, u64)]) {
 
 fn transactions(to: &mut Registry, found: &Transactions) {
     let Some(oldest) = found.oldest else { return };
-    let age: Seconds = Gauge::default();
+    let age: Float = Gauge::default();
     age.set(oldest.as_secs_f64());
     to.register_with_unit(
         "database_oldest_transaction_age",
@@ -128,7 +134,7 @@ fn transactions(to: &mut Registry, found: &Transactions) {
         Unit::Seconds,
         age,
     );
-    let (ages, slots) = (Family::<Holder, Seconds>::default(), Family::<Holder, Number>::default());
+    let (ages, slots) = (Family::<Holder, Float>::default(), Family::<Holder, Number>::default());
     for hold in &found.holds {
         let holder = holder(hold);
         match (hold.age_seconds, hold.age_transactions) {

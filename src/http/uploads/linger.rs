@@ -4,17 +4,12 @@
 //! the answer away: the client sees a reset, not what was wrong. So what is still coming is read and
 //! dropped in the background for a while, until the client has seen the answer and stops.
 
-use std::time::Duration;
-
 use axum::body::BodyDataStream;
 use axum::http::{HeaderMap, header};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-/// What is read of such a body at most; then the connection is closed.
-const LINGER_BYTES: u64 = 64 << 20;
-/// How long at most.
-const LINGER_TIME: Duration = Duration::from_secs(10);
+use crate::http::HttpLimits;
 
 /// Whether the client waits for a word before it sends its body. Looking at the body would be that
 /// word, so of a request that is refused at once it must not be looked at.
@@ -24,20 +19,21 @@ pub(super) fn waits_for_word(headers: &HeaderMap) -> bool {
         .is_some_and(|expects| expects.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Reads what is left of a body in the background, up to a bound.
-pub(super) fn linger(mut body: BodyDataStream, stop: CancellationToken) {
+/// Reads what is left of a body in the background, up to the bounds.
+pub(super) fn linger(mut body: BodyDataStream, limits: &HttpLimits, stop: CancellationToken) {
+    let (most, time) = (limits.linger_bytes, limits.linger_time);
     tokio::spawn(async move {
         let read = async {
             let mut bytes = 0;
             while let Some(Ok(piece)) = body.next().await {
                 bytes += piece.len() as u64;
-                if bytes > LINGER_BYTES {
+                if bytes > most {
                     break;
                 }
             }
         };
         tokio::select! {
-            _ = tokio::time::timeout(LINGER_TIME, read) => {}
+            _ = tokio::time::timeout(time, read) => {}
             () = stop.cancelled() => {}
         }
     });

@@ -36,7 +36,7 @@ pub(super) async fn upload<B: Broker + Clone>(
         Ok(asked) => asked,
         Err(refused) => {
             if !waits_for_word(&parts.headers) {
-                linger(body, app.stop.clone());
+                linger(body, &app.limits, app.stop.clone());
             }
             return refused.into_response();
         }
@@ -50,7 +50,7 @@ pub(super) async fn upload<B: Broker + Clone>(
     let received = body::receive(&mut body, asked.boundary, &terms).await;
     let silent = |refused: &ApiError| refused.status() == StatusCode::REQUEST_TIMEOUT;
     if !received.as_ref().is_err_and(silent) {
-        linger(body, app.stop.clone());
+        linger(body, &app.limits, app.stop.clone());
     }
     let answered = match received {
         Ok(inbox) => answer(&app, inbox, asked.take, &asked.topic, asked.wait).await,
