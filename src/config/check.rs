@@ -36,7 +36,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         ("broker.poll", broker.poll, Duration::from_millis(1)),
     ] {
         if value < least {
-            let [value, least] = [value, least].map(|time| humantime::format_duration(time));
+            let [value, least] = [value, least].map(humantime::format_duration);
             return Err(too_small(name, value.to_string(), format!("it must be {least} at least")));
         }
     }

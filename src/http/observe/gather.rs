@@ -42,7 +42,10 @@ pub(super) struct Transactions {
 
 /// The last look, which the scrapes of a moment share. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Gathered(Arc<Mutex<Option<(Instant, Arc<Snapshot>)>>>);
+pub(super) struct Gathered(Arc<Mutex<Option<Look>>>);
+
+/// When it was, and what was found.
+type Look = (Instant, Arc<Snapshot>);
 
 impl Gathered {
     /// What stands now, or stood a moment ago.

@@ -238,10 +238,10 @@ impl Log {
         let mut ended = vec![];
         for upload in both!(self, log => log.working_uploads().await)? {
             let standing = self.standing(upload).await?;
-            if standing.ended.ended() >= standing.copies {
-                if both!(self, log => log.end_upload(upload).await)? {
-                    ended.push(upload);
-                }
+            if standing.ended.ended() >= standing.copies
+                && both!(self, log => log.end_upload(upload).await)?
+            {
+                ended.push(upload);
             }
         }
         Ok(ended)
