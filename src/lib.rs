@@ -5,6 +5,7 @@ pub mod api;
 pub mod broker;
 pub mod cli;
 pub mod client;
+pub mod config;
 pub mod domain;
 pub mod http;
 pub mod ingest;

@@ -128,7 +128,7 @@ async fn a_file_becomes_messages_and_ends_with_them(scene: Scene) {
     assert!(matches!(end(&mut taken).await, Stage::Ended(Ingested::Published(_))));
     let standing = scene.standing(&taken).await;
     assert_eq!((standing.messages, standing.copies, standing.waiting()), (1_000, 1_000, 1_000));
-    assert_eq!(scene.store.log.end_uploads().await.unwrap(), 0);
+    assert_eq!(scene.store.log.end_uploads().await.unwrap(), []);
     assert!(!scene.store.log.delete_upload(taken.upload.id).await.unwrap());
 
     let mut seen = 0;
@@ -148,7 +148,7 @@ async fn a_file_becomes_messages_and_ends_with_them(scene: Scene) {
     }
     let standing = scene.standing(&taken).await;
     assert_eq!((standing.ended.done, standing.in_flight, standing.waiting()), (1_000, 0, 0));
-    assert_eq!(scene.store.log.end_uploads().await.unwrap(), 1);
+    assert_eq!(scene.store.log.end_uploads().await.unwrap().len(), 1);
     assert_eq!(scene.state(&taken).await, UploadState::Ended);
     assert!(scene.store.log.delete_upload(taken.upload.id).await.unwrap());
     let found = scene.store.control.upload_by_public_id(taken.upload.public_id).await.unwrap();

@@ -110,7 +110,14 @@ impl Keeper {
     }
 
     async fn end_uploads(&self, kept: &mut Kept) -> Result<(), BrokerError> {
-        kept.uploads += self.broker.store().log.end_uploads().await?;
+        let ended = self.broker.store().log.end_uploads().await?;
+        kept.uploads += ended.len() as u64;
+        for id in ended {
+            // The last step of their life, told once; it may have been deleted since.
+            let Ok(upload) = self.broker.store().control.upload(id).await else { continue };
+            let (upload, filename) = (upload.public_id, upload.filename);
+            tracing::info!(%upload, filename, step = "ended", "every message of an upload has ended");
+        }
         Ok(())
     }
 

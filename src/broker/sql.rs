@@ -10,6 +10,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -27,7 +28,7 @@ use super::routing::Routing;
 use super::wake::Bell;
 use crate::domain::{
     Delivery, Lease, Message, MessageId, MessageKey, Origin, QueueName, QueueStats, Receipt, Row,
-    RowNumber, Settled, Settlement, TopicName,
+    RowNumber, Settled, Settlement, TopicName, units,
 };
 use crate::store::control::{Queue, UploadState};
 use crate::store::log::{
@@ -37,9 +38,11 @@ use crate::store::log::{
 use crate::store::{Store, StoreError};
 
 /// Waits and sizes of the broker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct SqlBrokerLimits {
     /// How long a consumer sleeps at most before it looks for what other processes published.
+    #[serde(with = "units::time")]
     pub poll: Duration,
     /// How often a publish is routed anew because the topic's queues changed under it.
     pub reroutes: u32,
@@ -50,12 +53,15 @@ pub struct SqlBrokerLimits {
     /// How publishes of messages that are no rows are joined.
     pub publishes: JoinLimits,
     /// How long words to other processes are gathered.
+    #[serde(with = "units::time")]
     pub gather_words: Duration,
     /// How long the names of publishes are kept, within which one repeated is made once.
+    #[serde(with = "units::time")]
     pub names_kept: Duration,
     /// Messages that one step of a redrive moves.
     pub redrive_step: u32,
     /// How long messages that are no rows of uploads are kept after they ended, with their outcomes.
+    #[serde(with = "units::time")]
     pub ended_kept: Duration,
 }
 

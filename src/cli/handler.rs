@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::domain::QueueName;
-use crate::worker::{AnyHandler, Exec, ExecLimits, HandlerError, Http, HttpCallLimits, Sleep};
+use crate::worker::{AnyHandler, Exec, HandlerError, Http, Sleep};
 
 #[derive(Debug, clap::Args)]
 #[group(id = "handler", required = true, multiple = false)]
@@ -34,15 +35,26 @@ pub(super) struct HandlerArgs {
 }
 
 impl HandlerArgs {
+    /// Which kind of handler it is, in a word.
+    pub(super) fn kind(&self) -> &'static str {
+        match (&self.exec, &self.http) {
+            (Some(_), _) => "exec",
+            (None, Some(_)) => "http",
+            (None, None) => "sleep",
+        }
+    }
+
     /// The handler, for messages of `queue`.
-    pub(super) fn handler(&self, queue: QueueName) -> Result<AnyHandler, HandlerError> {
+    pub(super) fn handler(
+        &self,
+        queue: QueueName,
+        config: &Config,
+    ) -> Result<AnyHandler, HandlerError> {
         match (&self.exec, &self.http, self.sleep) {
             (Some(argv), _, _) => {
-                Ok(AnyHandler::Exec(Exec::new(&words(argv), queue, ExecLimits::default())?))
+                Ok(AnyHandler::Exec(Exec::new(&words(argv), queue, config.exec.clone())?))
             }
-            (None, Some(url), _) => {
-                Ok(AnyHandler::Http(Http::new(url, HttpCallLimits::default())?))
-            }
+            (None, Some(url), _) => Ok(AnyHandler::Http(Http::new(url, config.call.clone())?)),
             // One of them is there: the group is required.
             (None, None, sleep) => Ok(AnyHandler::Sleep(Sleep::new(sleep.unwrap_or_default()))),
         }

@@ -3,9 +3,11 @@
 
 use std::process::ExitCode;
 
+use super::common::Common;
 use super::complain;
 use crate::broker::keeper::{Keeper, Kept};
-use crate::broker::{BrokerError, SqlBroker, SqlBrokerLimits};
+use crate::broker::{BrokerError, SqlBroker};
+use crate::config::ConfigFault;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::worker::Stop;
 
@@ -37,6 +39,8 @@ pub(super) struct Args {
 /// Why there was no upkeep.
 #[derive(Debug, thiserror::Error)]
 enum MaintainError {
+    #[error(transparent)]
+    Config(#[from] ConfigFault),
     #[error("there is no database file {0}: `rowmill serve` and `rowmill migrate` make one")]
     NoFile(String),
     #[error("the database lacks {0} changes of this version: `rowmill migrate` makes them")]
@@ -51,9 +55,9 @@ enum MaintainError {
 
 impl Args {
     #[allow(clippy::print_stdout)] // its answer
-    pub(super) async fn run(self) -> ExitCode {
-        crate::telemetry::init();
-        match self.maintain().await {
+    pub(super) async fn run(self, common: &Common) -> ExitCode {
+        common.start_log();
+        match self.maintain(common).await {
             Ok(Some(said)) => println!("{said}"),
             Ok(None) => {}
             Err(error) => return complain(&error),
@@ -61,9 +65,10 @@ impl Args {
         ExitCode::SUCCESS
     }
 
-    async fn maintain(&self) -> Result<Option<String>, MaintainError> {
-        let store = open(&self.database_url).await?;
-        let broker = SqlBroker::new(store.clone(), SqlBrokerLimits::default()).await?;
+    async fn maintain(&self, common: &Common) -> Result<Option<String>, MaintainError> {
+        let config = common.config()?;
+        let store = open(&self.database_url, &config.store).await?;
+        let broker = SqlBroker::new(store.clone(), config.broker).await?;
         let mut keeper = Keeper::new(broker);
         if self.once {
             let kept = keeper.all().await?;
@@ -72,7 +77,7 @@ impl Args {
             return Ok(Some(said));
         }
         let stop = Stop::default();
-        let signals = tokio::spawn(super::signals::listen(stop.clone()));
+        let signals = tokio::spawn(super::signals::listen(stop.clone(), common.voice()));
         // A step that is cut off is a transaction that is rolled back.
         tokio::select! {
             () = keeper.run() => {}
@@ -97,7 +102,7 @@ fn say(kept: &Kept) -> String {
 }
 
 /// Opens a database whose tables are of this version; makes and changes nothing.
-async fn open(url: &str) -> Result<Store, MaintainError> {
+async fn open(url: &str, options: &StoreOptions) -> Result<Store, MaintainError> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         // Opening it would make it.
@@ -105,7 +110,7 @@ async fn open(url: &str) -> Result<Store, MaintainError> {
             return Err(MaintainError::NoFile(path.to_owned()));
         }
     }
-    let store = Store::open(url, &StoreOptions::default()).await?;
+    let store = Store::open(url, options).await?;
     match store.pending().await? {
         0 => Ok(store),
         pending => Err(MaintainError::Tables(pending)),

@@ -3,12 +3,15 @@
 
 mod api_args;
 mod bench;
+mod common;
+mod config;
 mod digest;
 mod handler;
 mod health;
 mod ingest;
 mod key;
 mod maintain;
+mod metrics;
 mod migrate;
 mod openapi;
 mod produce;
@@ -29,6 +32,8 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "rowmill", version, max_term_width = 100)]
 pub struct Cli {
+    #[command(flatten)]
+    common: common::Common,
     #[command(subcommand)]
     command: Command,
 }
@@ -48,6 +53,7 @@ enum Command {
     Bench(bench::Args),
     Health(health::Args),
     Openapi(openapi::Args),
+    Config(config::Args),
     #[command(hide = true)]
     Read(read::Args),
 }
@@ -55,21 +61,23 @@ enum Command {
 impl Cli {
     /// Runs the command and answers the process's exit code.
     pub fn run(self) -> ExitCode {
+        let common = &self.common;
         match self.command {
             // Before anything is started: the reader limits its own process first.
             Command::Read(args) => args.run(),
-            Command::Run(args) => block_on(args.run()),
-            Command::Serve(args) => block_on(args.run()),
-            Command::Work(args) => block_on(args.run()),
-            Command::Ingest(args) => block_on(args.run()),
-            Command::Produce(args) => block_on(args.run()),
+            Command::Run(args) => block_on(args.run(common)),
+            Command::Serve(args) => block_on(args.run(common)),
+            Command::Work(args) => block_on(args.run(common)),
+            Command::Ingest(args) => block_on(args.run(common)),
+            Command::Produce(args) => block_on(args.run(common)),
             Command::Migrate(args) => block_on(args.run()),
-            Command::Maintain(args) => block_on(args.run()),
+            Command::Maintain(args) => block_on(args.run(common)),
             Command::Key(args) => block_on(args.run()),
             Command::Sample(args) => args.run(),
-            Command::Bench(args) => block_on(args.run()),
+            Command::Bench(args) => block_on(args.run(common)),
             Command::Health(args) => block_on(args.run()),
             Command::Openapi(args) => args.run(),
+            Command::Config(args) => args.run(common),
         }
     }
 }

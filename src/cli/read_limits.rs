@@ -17,8 +17,11 @@ pub(super) enum BadReadLimit {
 }
 
 /// The limits of reading, with those that were said.
-pub(super) fn read_limits(said: &[String]) -> Result<ReadLimits, BadReadLimit> {
-    let mut limits = serde_json::to_value(ReadLimits::default())?;
+pub(super) fn read_limits(
+    limits: &ReadLimits,
+    said: &[String],
+) -> Result<ReadLimits, BadReadLimit> {
+    let mut limits = serde_json::to_value(limits)?;
     for one in said {
         let bad = || BadReadLimit::Form(one.clone());
         let (name, value) = one.split_once('=').ok_or_else(bad)?;

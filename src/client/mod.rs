@@ -45,10 +45,11 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::api::{Page, Upload};
-use crate::domain::RetryPolicy;
+use crate::domain::{RetryPolicy, units};
 
 pub use error::ClientError;
 pub use message::ResultsOf;
@@ -58,33 +59,43 @@ pub use upload::UploadOptions;
 use transport::Request;
 
 /// What bounds a client's requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ClientLimits {
     /// How long making a connection may take. 5 s.
+    #[serde(with = "units::time")]
     pub connect_timeout: Duration,
     /// How long a request may take from its first byte to its answer's last; a receive has its wait
     /// on top. 30 s.
+    #[serde(with = "units::time")]
     pub request_timeout: Duration,
     /// How often a request that may be repeated is tried again. 5.
     pub retries: u16,
     /// The waits between tries. From 100 ms, doubling, up to 5 s.
     pub retry: RetryPolicy,
     /// The longest wait that a server may ask for by Retry-After. 1 min.
+    #[serde(with = "units::time")]
     pub retry_after: Duration,
     /// The longest that a receive waits at the server. 20 s.
+    #[serde(with = "units::time")]
     pub receive_wait: Duration,
     /// Messages in one receive or settle. 1,000.
     pub messages: usize,
     /// Bytes of JSON in one settle, unless a single output has more. 8 MiB.
+    #[serde(with = "units::size")]
     pub settle_bytes: usize,
     /// Bytes of an answer. 256 MiB: a receive of many long rows.
+    #[serde(with = "units::size")]
     pub answer_bytes: usize,
     /// Bytes read from a file at a time while it is uploaded. 256 KiB.
+    #[serde(with = "units::size")]
     pub upload_chunk: usize,
     /// How long an upload may go without the server taking a byte. 30 s.
+    #[serde(with = "units::time")]
     pub upload_silence: Duration,
     /// How long the answer may take once a file has been sent whole, unless it is to be waited for
     /// until all is published. 10 min: the server checks the file first.
+    #[serde(with = "units::time")]
     pub upload_answer: Duration,
 }
 

@@ -10,6 +10,7 @@ pub mod problem;
 pub mod retry;
 mod row;
 pub mod scope;
+pub mod units;
 
 pub use api_key::{ApiKey, KeyHash, KeySecret};
 pub use filter::Filters;

@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::units;
+
 /// A queue's back-off: `first * factor^(attempt - 1)`, at most `most`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RetryPolicy {
     /// The wait after the first failed attempt.
+    #[serde(with = "units::time")]
     pub first: Duration,
     /// What each further attempt multiplies it by, 1 or more.
     pub factor: f64,
     /// The longest wait, before jitter.
+    #[serde(with = "units::time")]
     pub most: Duration,
 }
 

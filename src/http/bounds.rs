@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::Slot;
 use super::refuse::refuse;
+use super::uploads::linger::Linger;
 use super::{ApiError, HttpLimits, SafetyLimits};
 
 /// Counts requests. Clones are the same one.
@@ -32,7 +33,7 @@ struct Inner {
     receive_wait: Duration,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    stop: CancellationToken,
+    linger: Linger,
 }
 
 /// What kind of request it is.
@@ -64,14 +65,14 @@ impl Class {
 pub(super) async fn keep(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
     let inner = &*bounds.0;
     if let Err(refused) = head(&inner.limits, request.uri(), request.headers()) {
-        return refuse(request, refused, &inner.stop);
+        return refuse(request, refused, &inner.linger);
     }
     let template = request.extensions().get::<MatchedPath>();
     let class = template.map_or(Class::Short, |path| Class::of(request.method(), path.as_str()));
     let room = if class == Class::Short { &inner.requests } else { &inner.streams };
     let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
         let full = ApiError::unavailable("too many requests are under way", 1);
-        return refuse(request, full, &inner.stop);
+        return refuse(request, full, &inner.linger);
     };
     let slot = request.extensions().get::<Slot>().cloned();
     let most = match class {
@@ -138,7 +139,7 @@ impl Bounds {
             requests: room(safety.requests_at_once),
             streams: room(safety.streams_at_once),
             limits: safety,
-            stop,
+            linger: Linger::new(limits, stop),
         }))
     }
 }

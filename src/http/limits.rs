@@ -5,8 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::units;
+
 /// The least and the most that a number may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Bounds {
     /// The least.
     pub least: u32,
@@ -88,6 +91,7 @@ impl Default for QueueLimits {
 #[serde(default, deny_unknown_fields)]
 pub struct MessageLimits {
     /// Bytes of `data`, as JSON. 1 MiB.
+    #[serde(with = "units::size")]
     pub data_bytes: usize,
     /// Attributes. 64.
     pub attributes: usize,

@@ -16,6 +16,7 @@ mod health;
 pub mod limits;
 mod marks;
 mod messages;
+pub mod observe;
 pub mod openapi;
 mod output;
 mod publish;
@@ -37,11 +38,12 @@ use std::sync::Arc;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::{Extension, Router};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
-use crate::domain::MessageKey;
+use crate::domain::{MessageKey, units};
 use crate::ingest::intake::Intake;
 use crate::store::{Store, StoreError};
 
@@ -52,25 +54,32 @@ pub use safety::SafetyLimits;
 pub use ws::WsLimits;
 
 /// What bounds requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct HttpLimits {
     /// Bytes of a file. 1 GiB.
+    #[serde(with = "units::size")]
     pub file_bytes: u64,
     /// Files in one request. 20.
     pub files: usize,
     /// Bytes of any other request's body. 16 MiB.
+    #[serde(with = "units::size")]
     pub body_bytes: usize,
     /// Bytes of such bodies in memory, all requests together. 256 MiB.
+    #[serde(with = "units::size")]
     pub bodies_bytes: usize,
     /// Messages in one publish, settle or receive. 1,000.
     pub messages: usize,
     /// The longest `wait` of a receive. 30 s.
+    #[serde(with = "units::time")]
     pub receive_wait: std::time::Duration,
     /// Items on a page at most. 1,000.
     pub page: usize,
     /// How long a client may send nothing while it uploads. 30 s.
+    #[serde(with = "units::time")]
     pub upload_silence: std::time::Duration,
     /// The shortest time between two events of one stream. 250 ms.
+    #[serde(with = "units::time")]
     pub event_every: std::time::Duration,
     /// Those who listen to `GET /events` at once. 100.
     pub listeners: usize,
@@ -82,6 +91,31 @@ pub struct HttpLimits {
     pub message: MessageLimits,
     /// What holds before a request is understood.
     pub safety: SafetyLimits,
+    /// Uploads that are watched by event streams at the same time. 256.
+    pub watched_uploads: usize,
+    /// How often a watched upload is looked at on which nothing happens. 1 s.
+    #[serde(with = "units::time")]
+    pub watch_idle: std::time::Duration,
+    /// How often a stream without events says that it lives. 15 s.
+    #[serde(with = "units::time")]
+    pub keep_alive: std::time::Duration,
+    /// Uploads of a page whose numbers are looked up at once. 4.
+    pub uploads_at_once: usize,
+    /// Bytes of rows on a page, unless a single one has more. 8 MiB.
+    #[serde(with = "units::size")]
+    pub page_bytes: usize,
+    /// How much of a file that is too large is passed over for the sake of those after it. 16 MiB.
+    #[serde(with = "units::size")]
+    pub passed_bytes: u64,
+    /// What is read, and dropped, of a body after it was answered; then the connection is closed.
+    /// 64 MiB.
+    #[serde(with = "units::size")]
+    pub linger_bytes: u64,
+    /// How long at most. 10 s.
+    #[serde(with = "units::time")]
+    pub linger_time: std::time::Duration,
+    /// What looking after the server may cost, and what it warns of.
+    pub observe: observe::ObserveLimits,
 }
 
 impl Default for HttpLimits {
@@ -102,6 +136,15 @@ impl Default for HttpLimits {
             queue: QueueLimits::default(),
             message: MessageLimits::default(),
             safety: SafetyLimits::default(),
+            watched_uploads: 256,
+            watch_idle: Duration::from_secs(1),
+            keep_alive: Duration::from_secs(15),
+            uploads_at_once: 4,
+            page_bytes: 8 << 20,
+            passed_bytes: 16 << 20,
+            linger_bytes: 64 << 20,
+            linger_time: Duration::from_secs(10),
+            observe: observe::ObserveLimits::default(),
         }
     }
 }
@@ -161,6 +204,7 @@ impl<B: Broker + Clone> App<B> {
             .merge(events::routes::<B>(self.limits.listeners))
             .merge(health::routes::<B>())
             .merge(messages::routes::<B>())
+            .merge(observe::routes::<B>())
             .merge(openapi::routes::<B>())
             .merge(publish::routes::<B>())
             .merge(queues::routes::<B>())
@@ -175,7 +219,7 @@ impl<B: Broker + Clone> App<B> {
             .with_state(self)
             .layer(from_fn_with_state(guard, guard::stand))
             .layer(from_fn_with_state(bounds, bounds::keep));
-        marks::over(watch::over(routes))
+        marks::over(observe::Observed::new().over(watch::over(routes)))
     }
 }
 

@@ -81,6 +81,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         super::events::docs(),
         super::health::docs(),
         super::messages::docs(),
+        super::observe::docs(),
         super::publish::docs(),
         super::queues::docs(),
         super::results::docs(),

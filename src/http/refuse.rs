@@ -4,15 +4,14 @@
 use axum::body::HttpBody;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
-use super::uploads::linger::{linger, waits_for_word};
+use super::uploads::linger::{Linger, linger, waits_for_word};
 
 /// Answers a request with what is wrong.
-pub(super) fn refuse(request: Request, refused: ApiError, stop: &CancellationToken) -> Response {
+pub(super) fn refuse(request: Request, refused: ApiError, bounds: &Linger) -> Response {
     if !request.body().is_end_stream() && !waits_for_word(request.headers()) {
-        linger(request.into_body().into_data_stream(), stop.clone());
+        linger(request.into_body().into_data_stream(), bounds.clone());
     }
     refused.into_response()
 }

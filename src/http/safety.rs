@@ -3,15 +3,22 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::domain::units;
+
 /// What bounds connections, requests as such, and the guard.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct SafetyLimits {
     /// Connections at the same time; more wait until one ends. 4,096.
     pub connections_at_once: usize,
     /// How long a connection may take to send a request's head, from its beginning or from the end
     /// of the request before; so an idle connection is closed after it, too. 30 s.
+    #[serde(with = "units::time")]
     pub head_wait: Duration,
     /// Bytes of a request's head. 32 KiB.
+    #[serde(with = "units::size")]
     pub head_bytes: usize,
     /// Headers of a request. 64.
     pub headers: usize,
@@ -22,12 +29,15 @@ pub struct SafetyLimits {
     pub streams_at_once: usize,
     /// How long it may take until the answer to a request begins; a long poll has its wait on top,
     /// an upload takes as long as it keeps sending. 60 s.
+    #[serde(with = "units::time")]
     pub request_time: Duration,
     /// For how long the keys are trusted to be as they were when last looked at. 2 s.
+    #[serde(with = "units::time")]
     pub key_trust: Duration,
     /// Tries with keys that are none, in a second. 10.
     pub key_tries_per_second: u32,
     /// How long a browser's session lasts. 12 h.
+    #[serde(with = "units::time")]
     pub session: Duration,
 }
 

@@ -38,6 +38,8 @@ pub struct ServerSettings {
     pub listen: String,
     /// What bounds requests.
     pub limits: HttpLimits,
+    /// Waits and sizes of the broker.
+    pub broker: SqlBrokerLimits,
     /// How files are taken in.
     pub intake: IntakeSettings,
     /// How long what is under way may take to end after the first signal.
@@ -126,7 +128,7 @@ impl<B: Broker + Clone> Server<B> {
         settings: ServerSettings,
         stop: Stop,
     ) -> Result<Self, ServerError> {
-        let ServerSettings { listen, limits, intake, grace, exposure } = settings;
+        let ServerSettings { listen, limits, broker, intake, grace, exposure } = settings;
         tokio::fs::create_dir_all(&intake.spool)
             .await
             .map_err(|source| ServerError::Spool { path: intake.spool.clone(), source })?;
@@ -138,7 +140,7 @@ impl<B: Broker + Clone> Server<B> {
             Err(error) => tracing::warn!(%error, "the spool cannot be tidied up"),
         }
         provide_rows(&store).await?;
-        let sql = SqlBroker::new(store.clone(), SqlBrokerLimits::default()).await?;
+        let sql = SqlBroker::new(store.clone(), broker).await?;
         let broker = carry(sql.clone());
         let intake = Intake::new(store.clone(), broker.clone(), intake, stop.drain.clone());
         let key = store.control.message_key().await?;

@@ -22,7 +22,7 @@ pub(super) fn over(routes: Router) -> Router {
         .make_span_with(|request: &Request| {
             let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
             let (method, path) = (request.method(), request.uri().path());
-            tracing::info_span!("request", %method, path, id)
+            tracing::info_span!("request", %method, path, request_id = id)
         })
         .on_request(|_: &Request, _: &Span| tracing::debug!("began"))
         .on_response(|response: &Response, latency: Duration, _: &Span| {

@@ -85,6 +85,9 @@ impl Feed {
                     taken
                 }
                 Ok(Some(Frame::End(totals))) if self.rest(&mut place).await => {
+                    let (rows, rejected) = (totals.rows, totals.rejected_rows);
+                    tracing::info!(step = "read", rows, rejected, "a file was read to its end");
+                    Progress::add(&self.progress.all.rejected, rejected);
                     return Ok(Fed::End(totals));
                 }
                 Ok(Some(Frame::End(_))) => false,
@@ -111,6 +114,7 @@ impl Feed {
     /// Sends a frame's rows on; `false` when nobody takes them.
     async fn rows(&self, place: &mut Place, frame: RowsFrame) -> bool {
         Progress::add(&self.progress.read, frame.rows.len() as u64);
+        Progress::add(&self.progress.all.read, frame.rows.len() as u64);
         place.findings.extend(frame.findings);
         for data in frame.rows {
             let row = data.row;

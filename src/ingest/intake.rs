@@ -11,10 +11,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::reader::{CannotStart, Reader};
-use super::{Coverage, IngestError, IngestLimits, Ingested, Job, Progress};
+use super::{Counts, Coverage, IngestError, IngestLimits, Ingested, Job, Progress};
 use crate::broker::{Broker, BrokerError, Publishing};
 use crate::domain::Problem;
 use crate::store::control::{NewUpload, Upload};
@@ -86,6 +87,19 @@ pub enum NotTaken {
     Store(#[from] StoreError),
 }
 
+impl NotTaken {
+    /// Which of them it is, in words of ours alone.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused(problem) => problem.kind.title(),
+            Self::Busy => "all readers are busy",
+            Self::Stopping => "the server is stopping",
+            Self::CannotStart(_) => "the reader could not be started",
+            Self::Store(_) => "the database failed",
+        }
+    }
+}
+
 /// How far an ingestion of this process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stage {
@@ -127,6 +141,7 @@ struct Inner<B> {
     readers: Arc<Semaphore>,
     /// Ingestions of this process, by upload.
     running: Mutex<HashMap<UploadId, Arc<Progress>>>,
+    counts: Arc<Counts>,
     tasks: TaskTracker,
 }
 
@@ -149,6 +164,7 @@ impl<B: Broker + Clone> Intake<B> {
                 stop,
                 readers: Arc::new(Semaphore::new(readers)),
                 running: Mutex::default(),
+                counts: Arc::default(),
                 tasks: TaskTracker::new(),
             }),
         }
@@ -168,20 +184,33 @@ impl<B: Broker + Clone> Intake<B> {
     /// [`NotTaken`]; nothing is recorded then.
     pub async fn take(&self, file: Spooled, options: TakeOptions) -> Result<Taken, NotTaken> {
         let intake = self.clone();
-        let taking = self.inner.tasks.spawn(async move {
+        // The id is the upload's, should it become one; what is refused is told of under it too.
+        let id = Uuid::new_v4();
+        let span = self.span(id, &file.filename, options.topic).await;
+        let taking = async move {
             let path = intake.path(&file.spool);
-            let taken = intake.try_take(file, options).await;
+            tracing::info!(step = "received", bytes = file.bytes, "a file was received whole");
+            let taken = intake.try_take(id, file, options).await;
+            if let Err(error) = &taken {
+                tracing::info!(step = "refused", why = error.kind(), "a file was not taken");
+            }
             if taken.is_err()
                 && let Err(error) = tokio::fs::remove_file(&path).await
             {
                 tracing::warn!(path = %path.display(), %error, "a file that was refused stays");
             }
             taken
-        });
+        };
+        let taking = self.inner.tasks.spawn(taking.instrument(span));
         taking.await.unwrap_or(Err(NotTaken::Stopping))
     }
 
-    async fn try_take(&self, file: Spooled, options: TakeOptions) -> Result<Taken, NotTaken> {
+    async fn try_take(
+        &self,
+        id: Uuid,
+        file: Spooled,
+        options: TakeOptions,
+    ) -> Result<Taken, NotTaken> {
         let inner = &self.inner;
         let permit =
             timeout(inner.settings.reader_wait, Arc::clone(&inner.readers).acquire_owned());
@@ -196,7 +225,7 @@ impl<B: Broker + Clone> Intake<B> {
             () = inner.stop.cancelled() => return Err(NotTaken::Stopping),
         };
         let new = NewUpload {
-            public_id: Uuid::new_v4(),
+            public_id: id,
             run_key: None,
             filename: file.filename,
             content_hash: file.content_hash,
@@ -227,9 +256,18 @@ impl<B: Broker + Clone> Intake<B> {
             while let Ok(permit) = Arc::clone(&inner.readers).try_acquire_owned() {
                 match inner.store.control.claim(inner.settings.lease).await {
                     Ok(Some(upload)) => {
-                        tracing::info!(upload = %upload.public_id, epoch = upload.epoch, "going on with an upload");
+                        let span =
+                            self.span(upload.public_id, &upload.filename, upload.topic).await;
                         let intake = self.clone();
-                        inner.tasks.spawn(async move { intake.resume(upload, permit).await });
+                        let going_on = async move {
+                            tracing::info!(
+                                step = "taken_over",
+                                epoch = upload.epoch,
+                                "going on with an upload"
+                            );
+                            intake.resume(upload, permit).await;
+                        };
+                        inner.tasks.spawn(going_on.instrument(span));
                     }
                     Ok(None) => break,
                     Err(error) => {
@@ -241,6 +279,17 @@ impl<B: Broker + Clone> Intake<B> {
         }
         inner.tasks.close();
         inner.tasks.wait().await;
+    }
+
+    /// What this process has ingested, since it was started.
+    pub fn counts(&self) -> &Counts {
+        &self.inner.counts
+    }
+
+    /// How many readers are at work, and how many may be.
+    pub fn readers(&self) -> (usize, usize) {
+        let most = self.inner.settings.read.readers_at_once.max(1);
+        (most.saturating_sub(self.inner.readers.available_permits()), most)
     }
 
     /// Counts of an ingestion that this process has under way.
@@ -281,7 +330,8 @@ impl<B: Broker + Clone> Intake<B> {
                 self.begin(upload, Opened { reader, first, permit });
             }
             Err(problem) => {
-                tracing::warn!(upload = %upload.public_id, %problem, "its file cannot be read any more");
+                // What the problem says may be the file's own words.
+                tracing::warn!(upload = %upload.public_id, why = ?problem.kind, "its file cannot be read any more");
                 let json = serde_json::to_string(&problem).unwrap_or_default();
                 if let Err(error) = inner.broker.discard(upload.fence(), &json).await {
                     tracing::warn!(upload = %upload.public_id, %error, "its fault could not be recorded");
@@ -294,25 +344,24 @@ impl<B: Broker + Clone> Intake<B> {
     fn begin(&self, upload: Upload, opened: Opened) -> watch::Receiver<Stage> {
         let (told, stage) = watch::channel(Stage::Running);
         let intake = self.clone();
-        let progress = Arc::new(Progress::default());
+        let all = Arc::clone(&self.inner.counts);
+        let progress = Arc::new(Progress { all, ..Progress::default() });
         self.running().insert(upload.id, Arc::clone(&progress));
-        self.inner.tasks.spawn(async move {
+        let ingesting = async move {
             let ended = intake.ingest(&upload, opened, &progress).await;
             intake.running().remove(&upload.id);
             told.send_replace(match ended {
-                Ok(ended) => {
-                    tracing::info!(upload = %upload.public_id, ?ended, "an ingestion ended");
-                    Stage::Ended(ended)
-                }
+                Ok(ended) => Stage::Ended(ended),
                 Err(error) => {
-                    tracing::info!(upload = %upload.public_id, %error, "an ingestion stopped");
+                    tracing::info!(step = "stopped", %error, "an ingestion stopped");
                     if !matches!(error, IngestError::Broker(BrokerError::LeaseLost)) {
                         intake.let_go(&upload).await;
                     }
                     Stage::Stopped(error.to_string())
                 }
             });
-        });
+        };
+        self.inner.tasks.spawn(ingesting.in_current_span());
         stage
     }
 
@@ -347,6 +396,17 @@ impl<B: Broker + Clone> Intake<B> {
             super::ingest(opened.reader, &inner.broker, job, &inner.settings.ingest, &stop).await;
         drop(opened.permit);
         ended
+    }
+
+    /// What is logged about an upload is logged within this: whose it is, and no more of the user's
+    /// than the file's name.
+    async fn span(&self, id: Uuid, filename: &str, topic: TopicId) -> Span {
+        let topic = match self.inner.store.control.topic_name(topic).await {
+            Ok(Some(name)) => name,
+            // It is only for the log.
+            _ => topic.0.to_string(),
+        };
+        tracing::info_span!("upload", upload = %id, filename, topic)
     }
 
     /// Lets others go on at once with what this process stops.

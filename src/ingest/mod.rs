@@ -21,8 +21,10 @@ mod patient;
 pub mod reader;
 pub mod spool;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -31,22 +33,25 @@ use tokio_util::task::AbortOnDropHandle;
 pub use coverage::Coverage;
 
 use crate::broker::{Broker, BrokerError, Publishing, RowBatch};
-use crate::domain::{Problem, RetryPolicy};
+use crate::domain::{Problem, RetryPolicy, units};
 use crate::workbook::{SheetHead, Totals};
 use feed::{Fed, Feed};
 use patient::Patient;
 use reader::Reader;
 
 /// Sizes and waits of ingestion.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct IngestLimits {
     /// Rows between the reader and the batcher.
     pub queued_rows: usize,
     /// Rows of a batch at most; no more than a block of ids has.
     pub batch_rows: usize,
     /// Bytes of a batch's rows at most, unless a single row has more.
+    #[serde(with = "units::size")]
     pub batch_bytes: usize,
     /// How long the batcher waits for more rows before it publishes what it has.
+    #[serde(with = "units::time")]
     pub batch_wait: Duration,
     /// Batches that are published at the same time.
     pub producers: usize,
@@ -71,6 +76,17 @@ impl Default for IngestLimits {
     }
 }
 
+/// Rows that ingestions have handled, all of them together, since they were first counted.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Came from readers; those of an ingestion that goes on, once more.
+    pub read: AtomicU64,
+    /// Committed as messages.
+    pub published: AtomicU64,
+    /// Became none; counted when their file was read to its end.
+    pub rejected: AtomicU64,
+}
+
 /// What has been done so far, for whoever shows it.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -80,6 +96,8 @@ pub struct Progress {
     pub published: AtomicU64,
     /// Those of them that no queue takes.
     pub unrouted: AtomicU64,
+    /// Where it is counted together with that of others.
+    pub all: Arc<Counts>,
 }
 
 impl Progress {
@@ -173,11 +191,16 @@ pub async fn ingest<B: Broker + Clone>(
     batcher.await??;
     match fed {
         Fed::End(totals) => {
+            let rows = job.progress.published.load(Ordering::Relaxed);
+            tracing::info!(step = "published", rows, "every row of an upload is published");
             let json = serde_json::to_string(&totals)?;
             broker.release(publishing.fence, &json).await?;
+            tracing::info!(step = "released", rows, "an upload is there for workers");
             Ok(Ingested::Published(totals))
         }
         Fed::Fault(problem) => {
+            // What the problem says may be the file's own words.
+            tracing::info!(step = "failed", why = problem.kind.title(), "a file has a fault");
             let json = serde_json::to_string(&problem)?;
             broker.discard(publishing.fence, &json).await?;
             Ok(Ingested::Failed(problem))
@@ -198,6 +221,7 @@ async fn produce<B: Broker>(
         let Some(batch) = next else { return Ok(()) };
         let published = broker.publish(to, batch).await?;
         Progress::add(&progress.published, published.routed + published.unrouted);
+        Progress::add(&progress.all.published, published.routed + published.unrouted);
         Progress::add(&progress.unrouted, published.unrouted);
     }
 }

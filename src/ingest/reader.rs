@@ -6,6 +6,7 @@
 //! take a permit of a semaphore before [`Reader::start`] and keep it as long as the reader.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -226,6 +227,19 @@ impl Reader {
             (None, None) => "the reader ended without a last word".to_owned(),
         }
     }
+}
+
+/// Whether the reader's program is still there to be started: an update may have taken it away under
+/// a running server.
+///
+/// # Errors
+/// Whatever is wrong with it.
+pub async fn can_start(exe: &Path) -> io::Result<()> {
+    let meta = tokio::fs::metadata(exe).await?;
+    if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
 }
 
 impl Drop for Reader {

@@ -237,6 +237,22 @@ pub async fn sweep(directory: &Path, age: Duration) -> io::Result<usize> {
     .await
 }
 
+/// Whether files can be written to the spool: one is, and removed again.
+///
+/// # Errors
+/// Whatever keeps it from being written, as that there is no such directory.
+pub async fn probe(directory: &Path) -> io::Result<()> {
+    // Should this process die in between, the sweep finds it.
+    let path = directory.join(format!("{}{PART}", Uuid::new_v4().simple()));
+    blocking(move || {
+        let written = File::create_new(&path).and_then(|mut file| file.write_all(b"?"));
+        // What was not made cannot be removed, and its error is the one to be told.
+        let removed = std::fs::remove_file(&path);
+        written.and(removed)
+    })
+    .await
+}
+
 fn is_older(entry: &std::fs::DirEntry, age: Duration) -> bool {
     let written = entry.metadata().and_then(|meta| meta.modified());
     written.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|since| since >= age))

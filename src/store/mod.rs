@@ -8,6 +8,7 @@
 mod clock;
 pub mod control;
 pub mod log;
+pub mod watch;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -15,11 +16,14 @@ use std::time::Duration;
 
 use rowmill_migration::{Migrator, MigratorTrait};
 use sea_orm::{DbErr, RuntimeErr, SqlxPostgresConnector, SqlxSqliteConnector};
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection};
+
+use crate::domain::units;
 
 pub use clock::Clock;
 pub use control::Control;
@@ -99,11 +103,13 @@ fn is_outage(error: &sqlx::Error) -> bool {
 }
 
 /// How many connections, and how long to wait for one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct StoreOptions {
     /// Connections to PostgreSQL at most, or readers of SQLite.
     pub connections: u32,
     /// How long to wait for a connection, or for SQLite's lock.
+    #[serde(with = "units::time")]
     pub wait: Duration,
 }
 

@@ -3,30 +3,38 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{Rate, WorkerError};
-use crate::domain::RetryPolicy;
+use crate::domain::{RetryPolicy, units};
 
 /// Limits of one worker. The defaults suit a command of some seconds on one machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WorkerLimits {
     /// Messages in hand without a verdict, and so handlers that run at once. 16.
     pub concurrency: usize,
     /// Messages asked for by one receive, at most. 100.
     pub batch_size: usize,
     /// Starts of handlers per second, over the whole worker. No limit.
+    #[serde(with = "super::rate::or_none")]
     pub rate: Option<Rate>,
     /// How long one handler may take. No limit.
+    #[serde(with = "units::time_or_none")]
     pub timeout: Option<Duration>,
     /// How long a receive waits for the first message. 5 s.
+    #[serde(with = "units::time")]
     pub receive_wait: Duration,
     /// How long free permits are gathered before a receive of less than a batch. 2 ms.
+    #[serde(with = "units::time")]
     pub receive_gather: Duration,
     /// How long a receive under way is waited for when draining begins, because what it has leased
     /// would otherwise be stuck until the deadline. 250 ms.
+    #[serde(with = "units::time")]
     pub receive_grace: Duration,
     /// How long verdicts are gathered before a settle of less than a batch. 2 ms.
+    #[serde(with = "units::time")]
     pub settle_gather: Duration,
     /// Verdicts in one settle call, at most. 500.
     pub settle_batch: usize,
@@ -35,17 +43,22 @@ pub struct WorkerLimits {
     /// Leases in one extend call, at most. 500.
     pub extend_batch: usize,
     /// How long running handlers may take to end after draining began. 30 s.
+    #[serde(with = "units::time")]
     pub drain_grace: Duration,
     /// How long a cancelled handler may take to wind down before it is dropped. 5 s.
+    #[serde(with = "units::time")]
     pub cancel_grace: Duration,
     /// How long the last verdicts may take to be settled, after the handlers have ended. 10 s.
+    #[serde(with = "units::time")]
     pub settle_grace: Duration,
     /// The waits between tries while the source fails. From 100 ms, doubling, up to 5 s.
     pub outage: RetryPolicy,
     /// Bytes of a reason that are kept: longer ones lose their middle. 4 KiB.
+    #[serde(with = "units::size")]
     pub reason_bytes: usize,
     /// Bytes of an output (JSON text) that are kept: a longer one is recorded as a note of its
     /// size. 1 MiB.
+    #[serde(with = "units::size")]
     pub output_bytes: usize,
 }
 

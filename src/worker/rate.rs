@@ -51,6 +51,40 @@ impl FromStr for Rate {
     }
 }
 
+/// An `Option<Rate>` as a number, or `none`: for `#[serde(with = "…")]`.
+pub(super) mod or_none {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Rate;
+    use crate::domain::units::NONE;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Number(f64),
+        Text(String),
+    }
+
+    pub(crate) fn serialize<S: Serializer>(rate: &Option<Rate>, to: S) -> Result<S::Ok, S::Error> {
+        match rate {
+            Some(rate) => to.serialize_f64(rate.0),
+            None => to.serialize_str(NONE),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Rate>, D::Error> {
+        match Said::deserialize(from)? {
+            Said::Number(number) => Rate::new(number).map(Some),
+            Said::Text(text) if text == NONE => return Ok(None),
+            Said::Text(text) => text.parse().map(Some),
+        }
+        .map_err(D::Error::custom)
+    }
+}
+
 /// Paces the starts of one worker.
 #[derive(Debug)]
 pub(super) struct Pace {

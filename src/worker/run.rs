@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -272,7 +272,10 @@ impl<H: Handler, O: Observer> Intake<H, O> {
             }
             match permit {
                 Some(permit) if !stop.is_ending() => self.start(delivery, permit),
-                _ => self.shared.pass_on(&delivery, Verdict::Release).await,
+                _ => {
+                    self.shared.observer.not_started();
+                    self.shared.pass_on(&delivery, Verdict::Release).await;
+                }
             }
         }
     }
@@ -282,6 +285,7 @@ impl<H: Handler, O: Observer> Intake<H, O> {
         if shared.book.is_lost(delivery.receipt) {
             // Somebody else has it, or will.
             self.summary.skipped += 1;
+            shared.observer.not_started();
             shared.book.ended(delivery.receipt);
             shared.book.settled(delivery.receipt, 1);
             return;
@@ -289,8 +293,10 @@ impl<H: Handler, O: Observer> Intake<H, O> {
         self.summary.started += 1;
         shared.observer.started();
         self.tasks.spawn(async move {
+            let begun = Instant::now();
             let judged = AssertUnwindSafe(shared.judge(&delivery)).catch_unwind().await;
             let verdict = judged.unwrap_or_else(|panic| panicked(&*panic));
+            shared.observer.handled(&verdict, begun.elapsed());
             shared.pass_on(&delivery, tidy(verdict, &shared.limits)).await;
             drop(permit);
         });

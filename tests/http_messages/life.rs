@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rowmill::broker::SqlBroker;
+use rowmill::broker::{SqlBroker, SqlBrokerLimits};
 use rowmill::http::HttpLimits;
 use rowmill::http::server::{Exposure, Server, ServerEnd, ServerSettings};
 use rowmill::ingest::IngestLimits;
@@ -186,6 +186,7 @@ async fn a_server_whose_database_is_gone_is_not_healthy() {
     let settings = ServerSettings {
         listen: "127.0.0.1:0".into(),
         limits: HttpLimits::default(),
+        broker: SqlBrokerLimits::default(),
         intake: IntakeSettings {
             exe: env!("CARGO_BIN_EXE_rowmill").into(),
             spool: home.path().join("spool"),

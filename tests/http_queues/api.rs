@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use rowmill::api::{Copy, Delivery, NewMessage, NewQueue, QueueTerms};
-use rowmill::broker::SqlBroker;
+use rowmill::broker::{SqlBroker, SqlBrokerLimits};
 use rowmill::client::{Client, ClientError, ClientLimits};
 use rowmill::http::HttpLimits;
 use rowmill::http::server::{Exposure, Server, ServerSettings};
@@ -42,6 +42,7 @@ impl Api {
         let settings = ServerSettings {
             listen: "127.0.0.1:0".into(),
             limits: HttpLimits::default(),
+            broker: SqlBrokerLimits::default(),
             intake: IntakeSettings {
                 exe: env!("CARGO_BIN_EXE_rowmill").into(),
                 spool: home.path().join("spool"),

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::common::Common;
 use super::{STOPPED, complain};
 use crate::worker::Stop;
 use error::BenchError;
@@ -45,10 +46,10 @@ enum Which {
 }
 
 impl Args {
-    pub(super) async fn run(self) -> ExitCode {
-        crate::telemetry::init();
+    pub(super) async fn run(self, common: &Common) -> ExitCode {
+        common.start_log();
         let stop = Stop::default();
-        let signals = tokio::spawn(super::signals::listen(stop.clone()));
+        let signals = tokio::spawn(super::signals::listen(stop.clone(), common.voice()));
         let ended = match self.which.unwrap_or(Which::SyncAsync(self.sync_async)) {
             Which::SyncAsync(args) => args.run(&stop).await,
             Which::Queue(args) => args.run(&stop).await,

@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::delayed::Delayed;
 use super::error::BenchError;
 use super::scene::Scene;
+use crate::broker::SqlBrokerLimits;
 use crate::http::HttpLimits;
 use crate::http::server::{Exposure, Server, ServerEnd, ServerSettings};
 use crate::ingest::IngestLimits;
@@ -44,6 +45,7 @@ impl Running {
         let settings = ServerSettings {
             listen: "127.0.0.1:0".into(),
             limits: HttpLimits::default(),
+            broker: SqlBrokerLimits::default(),
             intake: IntakeSettings {
                 exe,
                 spool: scene.home.path().join("spool"),

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::api_args::ApiArgs;
+use super::common::Common;
 use super::{COULD_NOT, complain};
 use crate::api::{Upload, UploadStatus};
 use crate::client::{Client, ClientError, ClientLimits, UploadOptions};
@@ -111,8 +112,8 @@ struct Told {
 }
 
 impl Args {
-    pub(super) async fn run(self) -> ExitCode {
-        crate::telemetry::init();
+    pub(super) async fn run(self, common: &Common) -> ExitCode {
+        common.start_log();
         let client = match self.api.client(ClientLimits::default()) {
             Ok(client) => client,
             Err(error) => return complain(&error),

@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::api_args::ApiArgs;
+use super::common::Common;
 use super::digest::{hash_file, hex};
 use super::{COULD_NOT, STOPPED, complain};
 use crate::api::NewMessage;
@@ -72,10 +73,10 @@ Exit code: 0 every row is published; 1 some were rejected; 2 it could not go on;
 before the end. After 2 and 130 the same command goes on.";
 
 impl Args {
-    pub(super) async fn run(self) -> ExitCode {
-        crate::telemetry::init();
+    pub(super) async fn run(self, common: &Common) -> ExitCode {
+        common.start_log();
         let stop = Stop::default();
-        let signals = tokio::spawn(super::signals::listen(stop.clone()));
+        let signals = tokio::spawn(super::signals::listen(stop.clone(), common.voice()));
         let begun = Instant::now();
         let mut report = Report::new(self.file.clone(), &self.topic);
         let produced = Box::pin(self.produce(&stop, &mut report)).await;

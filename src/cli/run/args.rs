@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use super::error::RunError;
 use crate::cli::handler::HandlerArgs;
+use crate::cli::metrics::{CannotServe, MetricsArgs, Served};
 use crate::cli::read_limits::read_limits;
-use crate::domain::QueueName;
+use crate::config::Config;
+use crate::domain::{QueueName, RetryPolicy};
+use crate::telemetry::LogFormat;
 use crate::workbook::{CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice};
 use crate::worker::{AnyHandler, HandlerError, Rate, WorkerLimits};
 
@@ -28,33 +31,37 @@ pub(crate) struct Args {
     #[command(flatten)]
     handler: HandlerArgs,
 
-    /// Rows processed at the same time
-    #[arg(long, value_name = "N", env = "ROWMILL_CONCURRENCY", default_value_t = 16, value_parser = count(100_000))]
-    concurrency: u32,
+    /// Rows processed at the same time. 16 unless told
+    #[arg(long, value_name = "N", env = "ROWMILL_CONCURRENCY", value_parser = count(100_000))]
+    concurrency: Option<u32>,
 
-    /// Messages fetched at once, at most
-    #[arg(long, value_name = "N", env = "ROWMILL_BATCH_SIZE", default_value_t = 100, value_parser = count(1_000))]
-    batch_size: u32,
+    /// Messages fetched at once, at most. 100 unless told
+    #[arg(long, value_name = "N", env = "ROWMILL_BATCH_SIZE", value_parser = count(1_000))]
+    batch_size: Option<u32>,
 
-    /// How often a failed row is tried again before it is dead
-    #[arg(long, value_name = "N", env = "ROWMILL_RETRIES", default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=999))]
-    pub(super) retries: u16,
+    /// How often a failed row is tried again before it is dead. 4 times unless told
+    #[arg(long, value_name = "N", env = "ROWMILL_RETRIES", value_parser = clap::value_parser!(u16).range(0..=999))]
+    retries: Option<u16>,
 
-    /// The wait before the first retry; it doubles with each further one
-    #[arg(long, value_name = "TIME", env = "ROWMILL_RETRY_DELAY", default_value = "1s", value_parser = humantime::parse_duration)]
-    pub(super) retry_delay: Duration,
+    /// The wait before the first retry; it doubles with each further one. 1s unless told
+    #[arg(long, value_name = "TIME", env = "ROWMILL_RETRY_DELAY", value_parser = humantime::parse_duration)]
+    retry_delay: Option<Duration>,
 
-    /// How long one row may take; then its command, with all that it started, is ended
-    #[arg(long, value_name = "TIME", env = "ROWMILL_TIMEOUT", default_value = "10m", value_parser = humantime::parse_duration)]
-    timeout: Duration,
+    /// How long one row may take; then its command, with all that it started, is ended. 10m unless
+    /// told
+    #[arg(long, value_name = "TIME", env = "ROWMILL_TIMEOUT", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
 
     /// Rows started a second, at most; fractions are fine
     #[arg(long, value_name = "N", env = "ROWMILL_RATE")]
     rate: Option<Rate>,
 
-    /// How long running rows may take to end after the first Ctrl-C
-    #[arg(long, value_name = "TIME", env = "ROWMILL_GRACE", default_value = "30s", value_parser = humantime::parse_duration)]
-    grace: Duration,
+    /// How long running rows may take to end after the first Ctrl-C. 30s unless told
+    #[arg(long, value_name = "TIME", env = "ROWMILL_GRACE", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
+
+    #[command(flatten)]
+    metrics: MetricsArgs,
 
     /// Which sheet: a name, #2 for the second, or all. The first visible one unless told
     #[arg(long, value_name = "SHEET", env = "ROWMILL_SHEET")]
@@ -144,24 +151,50 @@ impl Args {
     }
 
     /// The limits of reading, with those that were said on the command line.
-    pub(super) fn read_limits(&self) -> Result<ReadLimits, RunError> {
-        read_limits(&self.read_limit).map_err(|error| RunError::Option(error.to_string()))
+    pub(super) fn read_limits(&self, config: &Config) -> Result<ReadLimits, RunError> {
+        read_limits(&config.read, &self.read_limit)
+            .map_err(|error| RunError::Option(error.to_string()))
     }
 
     /// The handler, for messages of `queue`.
-    pub(super) fn handler(&self, queue: QueueName) -> Result<AnyHandler, HandlerError> {
-        self.handler.handler(queue)
+    pub(super) fn handler(
+        &self,
+        queue: QueueName,
+        config: &Config,
+    ) -> Result<AnyHandler, HandlerError> {
+        self.handler.handler(queue, config)
+    }
+
+    /// The numbers of the worker, served if that was asked for.
+    pub(super) async fn serve_metrics(
+        &self,
+        voice: LogFormat,
+    ) -> Result<Option<Served>, CannotServe> {
+        self.metrics.serve(self.handler.kind(), voice).await
+    }
+
+    /// How often a row may be delivered.
+    pub(super) fn deliveries(&self, config: &Config) -> u16 {
+        self.retries.unwrap_or(config.run.retries).saturating_add(1)
+    }
+
+    /// When a failed row comes again.
+    pub(super) fn retry(&self, config: &Config) -> RetryPolicy {
+        let first = self.retry_delay.unwrap_or(config.run.retry_delay);
+        RetryPolicy { first, ..RetryPolicy::default() }
     }
 
     /// The worker's limits.
-    pub(super) fn worker_limits(&self) -> WorkerLimits {
+    pub(super) fn worker_limits(&self, config: &Config) -> WorkerLimits {
+        let (limits, run) = (&config.worker, &config.run);
+        let said = |said: Option<u32>, limit| said.map_or(limit, |said| said as usize);
         WorkerLimits {
-            concurrency: self.concurrency as usize,
-            batch_size: self.batch_size as usize,
-            rate: self.rate,
-            timeout: Some(self.timeout),
-            drain_grace: self.grace,
-            ..WorkerLimits::default()
+            concurrency: said(self.concurrency, run.concurrency),
+            batch_size: said(self.batch_size, run.batch_size),
+            rate: self.rate.or(limits.rate),
+            timeout: self.timeout.or(limits.timeout),
+            drain_grace: self.grace.unwrap_or(limits.drain_grace),
+            ..limits.clone()
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use super::results::ResultsError;
 use crate::broker::BrokerError;
+use crate::cli::metrics::CannotServe;
+use crate::config::ConfigFault;
 use crate::domain::Problem;
 use crate::ingest::IngestError;
 use crate::ingest::reader::CannotStart;
@@ -14,6 +16,12 @@ use crate::worker::{HandlerError, WorkerError};
 /// Why a run could not be, or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RunError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigFault),
+    /// The metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] CannotServe),
     /// The file cannot be read as a spreadsheet; nothing was published.
     #[error("{0}")]
     File(#[from] Problem),

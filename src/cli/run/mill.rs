@@ -16,12 +16,15 @@ use super::keeper::Keeper;
 use super::progress::{Bars, Tally};
 use super::report::{Report, Status};
 use super::results;
-use crate::broker::{BrokerError, Publishing, SqlBroker, SqlBrokerLimits};
-use crate::domain::{QueueName, RetryPolicy, TopicName};
+use crate::broker::{BrokerError, Publishing, SqlBroker};
+use crate::cli::common::Common;
+use crate::config::Config;
+use crate::domain::{QueueName, TopicName};
 use crate::ingest::reader::Reader;
-use crate::ingest::{Coverage, IngestError, IngestLimits, Ingested, Job, Progress, ingest};
+use crate::ingest::{Coverage, IngestError, Ingested, Job, Progress, ingest};
 use crate::store::control::{NewQueue, NewUpload, Queue, Upload, UploadState};
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{Store, StoreError};
+use crate::telemetry::worker::WorkerMetrics;
 use crate::workbook::{SheetHead, Totals};
 use crate::worker::handler::raise_open_files;
 use crate::worker::{self, AnyHandler, Stop};
@@ -34,6 +37,8 @@ const FINDINGS: u32 = 1_000;
 /// A run under way.
 struct Mill<'a> {
     args: &'a Args,
+    config: &'a Config,
+    metrics: Option<Arc<WorkerMetrics>>,
     stop: &'a Stop,
     store: Store,
     broker: SqlBroker,
@@ -58,24 +63,28 @@ struct Loaded {
 }
 
 /// Runs, from whatever state there is, to the end or until it is stopped.
-pub(super) async fn run(args: Args, stop: &Stop) -> Result<Report, RunError> {
+pub(super) async fn run(args: Args, common: &Common, stop: &Stop) -> Result<Report, RunError> {
     let begun = Instant::now();
     // Each running command holds a few descriptors; the usual soft limit is soon reached.
     if let Err(error) = raise_open_files() {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
+    let config = common.config()?;
+    let served = args.serve_metrics(common.voice()).await?;
     let hash = hash_file(&args.file).await?;
     let url = database_url(&args);
     let _file_lock = lock_beside(&args.file, &url)?;
-    let store = Store::open(&url, &StoreOptions::default()).await?;
+    let store = Store::open(&url, &config.store).await?;
     store.migrate().await?;
     let key = run_key(&hash, &args)?;
     let Some(session) = store.try_lock(&key).await? else {
         return Err(RunError::Busy(args.file.clone()));
     };
-    let broker = SqlBroker::new(store.clone(), SqlBrokerLimits::default()).await?;
+    let broker = SqlBroker::new(store.clone(), config.broker.clone()).await?;
     let mill = Mill {
         args: &args,
+        config: &config,
+        metrics: served.as_ref().map(|served| Arc::clone(&served.worker)),
         stop,
         store: store.clone(),
         broker,
@@ -196,8 +205,8 @@ impl Mill<'_> {
             .ensure_queue(&NewQueue {
                 topic: Some(topic),
                 dead_queue: Some(dead),
-                max_deliveries: self.args.retries + 1,
-                retry: RetryPolicy { first: self.args.retry_delay, ..RetryPolicy::default() },
+                max_deliveries: self.args.deliveries(self.config),
+                retry: self.args.retry(self.config),
                 ..NewQueue::new(names.queue)
             })
             .await?;
@@ -221,7 +230,7 @@ impl Mill<'_> {
         upload: &Upload,
         sheet: Option<&SheetHead>,
     ) -> Result<Arc<AnyHandler>, RunError> {
-        let handler = self.args.handler(names(upload.public_id)?.queue)?;
+        let handler = self.args.handler(names(upload.public_id)?.queue, self.config)?;
         if let Some(sheet) = sheet {
             handler.check(&sheet.columns)?;
         }
@@ -236,9 +245,9 @@ impl Mill<'_> {
         key: String,
     ) -> Result<Option<Loaded>, RunError> {
         let options = self.args.read_options();
-        let limits = self.args.read_limits()?;
+        let limits = self.args.read_limits(self.config)?;
         // Refused before the file is looked at: a command that does not exist needs no reading.
-        let probe = self.args.handler(names(Uuid::nil())?.queue)?;
+        let probe = self.args.handler(names(Uuid::nil())?.queue, self.config)?;
         let exe = std::env::current_exe()
             .map_err(|source| RunError::Open { path: "/proc/self/exe".into(), source })?;
         let mut reader = Reader::start(&exe, &self.args.file, &options, &limits)?;
@@ -284,8 +293,8 @@ impl Mill<'_> {
             first,
             progress: &self.progress,
         };
-        let limits = IngestLimits::default();
-        match ingest(reader, &self.broker, job, &limits, &self.stop.drain).await {
+        let limits = &self.config.ingest;
+        match ingest(reader, &self.broker, job, limits, &self.stop.drain).await {
             Ok(Ingested::Published(_)) => {}
             Ok(Ingested::Failed(problem)) => return Err(problem.into()),
             Err(IngestError::Stopped) => return Ok(None),
@@ -326,9 +335,9 @@ impl Mill<'_> {
                 Arc::new(self.broker.clone()),
                 names(loaded.upload.public_id)?.queue,
                 Arc::clone(&loaded.handler),
-                self.args.worker_limits(),
+                self.args.worker_limits(self.config),
                 stop,
-                tally,
+                Arc::new((tally, self.metrics.clone())),
             )
             .await?;
             drop(keeper);

@@ -23,17 +23,18 @@ use std::process::ExitCode;
 
 pub(super) use args::Args;
 
+use super::common::Common;
 use super::{STOPPED, complain};
 use crate::worker::Stop;
 use report::Report;
 
 impl Args {
-    pub(super) async fn run(self) -> ExitCode {
-        crate::telemetry::init();
+    pub(super) async fn run(self, common: &Common) -> ExitCode {
+        common.start_log();
         let stop = Stop::default();
-        let signals = tokio::spawn(super::signals::listen(stop.clone()));
+        let signals = tokio::spawn(super::signals::listen(stop.clone(), common.voice()));
         let json = self.json;
-        let ended = mill::run(self, &stop).await;
+        let ended = mill::run(self, common, &stop).await;
         signals.abort();
         match ended {
             Err(error::RunError::Stopped) => {

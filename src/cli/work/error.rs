@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::cli::metrics::CannotServe;
 use crate::client::ClientError;
+use crate::config::ConfigFault;
 use crate::store::StoreError;
 use crate::worker::{HandlerError, WorkerError};
 
@@ -14,6 +16,12 @@ pub(super) enum WorkError {
         "ROWMILL_API_URL and ROWMILL_DATABASE_URL are both set: say --api-url or --database-url"
     )]
     TwoPlaces,
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigFault),
+    /// The metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] CannotServe),
     /// The SQLite file is not there.
     #[error("there is no database {path}: `rowmill serve` or `rowmill migrate` makes it", path = .0.display())]
     NoFile(PathBuf),

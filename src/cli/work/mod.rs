@@ -14,11 +14,14 @@ use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::api_args::{API_URL, KeyArgs};
+use super::common::Common;
 use super::complain;
 use super::handler::HandlerArgs;
+use super::metrics::{MetricsArgs, Served};
 use crate::broker::keeper::Keeper;
-use crate::broker::{Source, SqlBroker, SqlBrokerLimits};
-use crate::client::{ClientLimits, RemoteSource};
+use crate::broker::{Source, SqlBroker};
+use crate::client::RemoteSource;
+use crate::config::Config;
 use crate::domain::QueueName;
 use crate::store::{Store, StoreOptions};
 use crate::worker::handler::raise_open_files;
@@ -53,29 +56,33 @@ pub(crate) struct Args {
     #[command(flatten)]
     handler: HandlerArgs,
 
-    /// Messages fetched at once, at most
-    #[arg(long, value_name = "N", env = "ROWMILL_BATCH_SIZE", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    batch_size: u32,
+    /// Messages fetched at once, at most. 50 unless told
+    #[arg(long, value_name = "N", env = "ROWMILL_BATCH_SIZE", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    batch_size: Option<u32>,
 
-    /// Messages processed at the same time
-    #[arg(long, value_name = "N", env = "ROWMILL_CONCURRENCY", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    concurrency: u32,
+    /// Messages processed at the same time. 50 unless told
+    #[arg(long, value_name = "N", env = "ROWMILL_CONCURRENCY", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    concurrency: Option<u32>,
 
     /// Fetch one message, process it, fetch the next: as --batch-size 1 --concurrency 1
     #[arg(long, env = "ROWMILL_ONE_BY_ONE")]
     one_by_one: bool,
 
-    /// How long one message may take; then its handler is ended, and it is tried again
-    #[arg(long, value_name = "TIME", env = "ROWMILL_TIMEOUT", default_value = "10m", value_parser = humantime::parse_duration)]
-    timeout: Duration,
+    /// How long one message may take; then its handler is ended, and it is tried again. 10m unless
+    /// told
+    #[arg(long, value_name = "TIME", env = "ROWMILL_TIMEOUT", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
 
     /// Messages started a second, at most; fractions are fine
     #[arg(long, value_name = "N", env = "ROWMILL_RATE")]
     rate: Option<Rate>,
 
-    /// How long running messages may take to end after the first Ctrl-C
-    #[arg(long, value_name = "TIME", env = "ROWMILL_GRACE", default_value = "30s", value_parser = humantime::parse_duration)]
-    grace: Duration,
+    /// How long running messages may take to end after the first Ctrl-C. 30s unless told
+    #[arg(long, value_name = "TIME", env = "ROWMILL_GRACE", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
+
+    #[command(flatten)]
+    metrics: MetricsArgs,
 
     /// End when nothing is in hand and nothing has come for a few seconds
     ///
@@ -108,11 +115,11 @@ enum Place {
 }
 
 impl Args {
-    pub(super) async fn run(self) -> ExitCode {
-        crate::telemetry::init();
+    pub(super) async fn run(self, common: &Common) -> ExitCode {
+        common.start_log();
         let stop = Stop::default();
-        let signals = tokio::spawn(super::signals::listen(stop.clone()));
-        let worked = Box::pin(self.work(&stop)).await;
+        let signals = tokio::spawn(super::signals::listen(stop.clone(), common.voice()));
+        let worked = Box::pin(self.work(common, &stop)).await;
         signals.abort();
         let printed = match worked {
             Ok(report) => report.print(self.json),
@@ -121,24 +128,27 @@ impl Args {
         printed.map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS)
     }
 
-    async fn work(&self, stop: &Stop) -> Result<Report, WorkError> {
+    async fn work(&self, common: &Common, stop: &Stop) -> Result<Report, WorkError> {
         // Each running command holds a few descriptors; the usual soft limit is soon reached.
         if let Err(error) = raise_open_files() {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
-        let handler = Arc::new(self.handler.handler(self.queue.clone())?);
+        let config = common.config()?;
+        let handler = Arc::new(self.handler.handler(self.queue.clone(), &config)?);
+        let metrics = self.metrics.serve(self.handler.kind(), common.voice()).await?;
+        let job = Job { handler, limits: self.limits(&config), metrics };
         match self.place()? {
             Place::Server(url) => {
-                let client = self.key.client(&url, ClientLimits::default())?;
-                self.work_on(RemoteSource::new(client, self.queue.clone()), handler, stop).await
+                let client = self.key.client(&url, config.client)?;
+                self.work_on(RemoteSource::new(client, self.queue.clone()), job, stop).await
             }
             Place::Database(url) => {
-                let store = open(&url).await?;
-                let broker = SqlBroker::new(store.clone(), SqlBrokerLimits::default()).await?;
+                let store = open(&url, &config.store).await?;
+                let broker = SqlBroker::new(store.clone(), config.broker).await?;
                 // Servers keep order too, but there need not be one. Several do not disturb each other.
                 let keeper = Keeper::new(broker.clone());
                 let keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
-                let report = self.work_on(broker, handler, stop).await;
+                let report = self.work_on(broker, job, stop).await;
                 drop(keeper);
                 store.close().await;
                 report
@@ -163,7 +173,7 @@ impl Args {
     async fn work_on<S: Source>(
         &self,
         source: S,
-        handler: Arc<AnyHandler>,
+        job: Job,
         stop: &Stop,
     ) -> Result<Report, WorkError> {
         let begun = Instant::now();
@@ -173,10 +183,10 @@ impl Args {
         let summary = worker::run(
             Arc::new(Watched::new(source, finished)),
             self.queue.clone(),
-            handler,
-            self.limits(),
+            job.handler,
+            job.limits,
             stop.clone(),
-            tally,
+            Arc::new((tally, job.metrics.as_ref().map(|served| Arc::clone(&served.worker)))),
         )
         .await?;
         drop(line);
@@ -184,22 +194,33 @@ impl Args {
         Ok(Report::new(&self.queue, stopped, &summary, begun.elapsed()))
     }
 
-    fn limits(&self) -> WorkerLimits {
-        let (concurrency, batch_size) =
-            if self.one_by_one { (1, 1) } else { (self.concurrency, self.batch_size) };
+    fn limits(&self, config: &Config) -> WorkerLimits {
+        let limits = &config.worker;
+        let said = |said: Option<u32>, limit: usize| match said {
+            _ if self.one_by_one => 1,
+            Some(said) => said as usize,
+            None => limit,
+        };
         WorkerLimits {
-            concurrency: concurrency as usize,
-            batch_size: batch_size as usize,
-            rate: self.rate,
-            timeout: Some(self.timeout),
-            drain_grace: self.grace,
-            ..WorkerLimits::default()
+            concurrency: said(self.concurrency, limits.concurrency),
+            batch_size: said(self.batch_size, limits.batch_size),
+            rate: self.rate.or(limits.rate),
+            timeout: self.timeout.or(limits.timeout),
+            drain_grace: self.grace.unwrap_or(limits.drain_grace),
+            ..limits.clone()
         }
     }
 }
 
+/// What a worker is to do, wherever its queue is.
+struct Job {
+    handler: Arc<AnyHandler>,
+    limits: WorkerLimits,
+    metrics: Option<Served>,
+}
+
 /// Opens a database whose tables are of this version; makes and changes nothing.
-async fn open(url: &str) -> Result<Store, WorkError> {
+async fn open(url: &str, options: &StoreOptions) -> Result<Store, WorkError> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         // Opening it would make it.
@@ -207,7 +228,7 @@ async fn open(url: &str) -> Result<Store, WorkError> {
             return Err(WorkError::NoFile(path.into()));
         }
     }
-    let store = Store::open(url, &StoreOptions::default()).await?;
+    let store = Store::open(url, options).await?;
     match store.pending().await? {
         0 => Ok(store),
         pending => Err(WorkError::Tables(pending)),

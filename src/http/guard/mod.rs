@@ -22,9 +22,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use cookie::Cookie;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio_util::sync::CancellationToken;
 
 use super::refuse::refuse;
+use super::uploads::linger::Linger;
 use super::{ApiError, App, no_such_method};
 use crate::broker::Broker;
 use crate::domain::{ApiKey, KeyHash};
@@ -52,7 +52,7 @@ struct Inner {
     tries: DefaultDirectRateLimiter,
     session: Duration,
     clock: Clock,
-    stop: CancellationToken,
+    linger: Linger,
 }
 
 /// What a request shows of who sent it.
@@ -98,7 +98,7 @@ pub(super) async fn stand(
         Found::OtherMethods(methods) => {
             let allow = HeaderValue::from_str(methods).ok();
             let refused = no_such_method(request.method().clone(), request.uri().clone()).await;
-            let mut answer = refuse(request, refused, &guard.0.stop);
+            let mut answer = refuse(request, refused, &guard.0.linger);
             answer.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
             return answer;
         }
@@ -106,11 +106,11 @@ pub(super) async fn stand(
             let (method, template) = (request.method(), template.as_str());
             tracing::error!(%method, template, "a route is not described, and so answered to nobody");
             let refused = ApiError::missing("path", request.uri().path());
-            return refuse(request, refused, &guard.0.stop);
+            return refuse(request, refused, &guard.0.linger);
         }
     };
     if let Err(refused) = guard.admit(need, request.method(), request.headers()).await {
-        return refuse(request, refused, &guard.0.stop);
+        return refuse(request, refused, &guard.0.linger);
     }
     if need == Need::Open {
         // Those who come in without a key may ask for a session.
@@ -131,7 +131,7 @@ impl Guard {
             tries: RateLimiter::direct(Quota::per_second(tries)),
             session: limits.session,
             clock: app.store.clock.clone(),
-            stop: app.stop.clone(),
+            linger: Linger::new(&app.limits, app.stop.clone()),
         }))
     }
 

@@ -26,8 +26,6 @@ use crate::ingest::spool::{SpoolError, SpoolFile};
 const FIELD: &str = "files";
 /// Bytes of boundaries and headers that a request may have for each file.
 const FRAMING_BYTES: u64 = 64 << 10;
-/// How much of a file that is too large is passed over for the sake of those after it.
-const SKIP_BYTES: u64 = 16 << 20;
 /// Characters that are kept of a file's name, from its end.
 const FILENAME_CHARS: usize = 255;
 
@@ -158,7 +156,7 @@ impl<'a> Parts<'a> {
     /// Passes over the rest of a field; `false` when there is too much of it.
     async fn skip(&self, field: &mut Field<'a>) -> Result<bool, ApiError> {
         let come = self.meter.total();
-        let mut left = SKIP_BYTES;
+        let mut left = self.terms.limits.passed_bytes;
         if self.terms.length.is_some_and(|length| length.saturating_sub(come) > left) {
             return Ok(false);
         }

@@ -28,8 +28,6 @@ use crate::http::extract::PathName;
 use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
 
-/// How often a stream without events says that it lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What the id of the last event ends with.
 const END: &str = "-end";
 
@@ -74,7 +72,7 @@ pub(super) async fn events<B: Broker + Clone>(
         phase: Phase::Live,
     };
     Ok(Sse::new(listener.events())
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .keep_alive(KeepAlive::new().interval(app.limits.keep_alive))
         .into_response())
 }
 

@@ -11,10 +11,7 @@ use axum::http::{HeaderMap, header};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-/// What is read of such a body at most; then the connection is closed.
-const LINGER_BYTES: u64 = 64 << 20;
-/// How long at most.
-const LINGER_TIME: Duration = Duration::from_secs(10);
+use crate::http::HttpLimits;
 
 /// Whether the client waits for a word before it sends its body. Looking at the body would be that
 /// word, so of a request that is refused at once it must not be looked at.
@@ -24,20 +21,35 @@ pub(in crate::http) fn waits_for_word(headers: &HeaderMap) -> bool {
         .is_some_and(|expects| expects.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Reads what is left of a body in the background, up to a bound.
-pub(in crate::http) fn linger(mut body: BodyDataStream, stop: CancellationToken) {
+/// How much of such a body is read, and for how long.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct Linger {
+    bytes: u64,
+    time: Duration,
+    stop: CancellationToken,
+}
+
+impl Linger {
+    pub(in crate::http) fn new(limits: &HttpLimits, stop: CancellationToken) -> Self {
+        Self { bytes: limits.linger_bytes, time: limits.linger_time, stop }
+    }
+}
+
+/// Reads what is left of a body in the background, up to the bounds.
+pub(in crate::http) fn linger(mut body: BodyDataStream, bounds: Linger) {
+    let Linger { bytes: most, time, stop } = bounds;
     tokio::spawn(async move {
         let read = async {
             let mut bytes = 0;
             while let Some(Ok(piece)) = body.next().await {
                 bytes += piece.len() as u64;
-                if bytes > LINGER_BYTES {
+                if bytes > most {
                     break;
                 }
             }
         };
         tokio::select! {
-            _ = tokio::time::timeout(LINGER_TIME, read) => {}
+            _ = tokio::time::timeout(time, read) => {}
             () = stop.cancelled() => {}
         }
     });

@@ -15,8 +15,6 @@ use crate::store::log::UploadId;
 
 /// Uploads of a page unless told.
 const DEFAULT: usize = 20;
-/// Uploads whose numbers are looked up at once.
-const AT_ONCE: usize = 4;
 
 #[utoipa::path(
     get,
@@ -51,7 +49,7 @@ pub(super) async fn list<B: Broker + Clone>(
             let app = app.clone();
             async move { view(&app, &upload).await }
         })
-        .buffered(AT_ONCE)
+        .buffered(app.limits.uploads_at_once.max(1))
         .try_collect()
         .await?;
     Ok(Json(api::Page { data, next: last.filter(|_| more) }))

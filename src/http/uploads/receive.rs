@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{
 };
 
 use super::body::{self, Inbox, Terms, malformed, too_large};
-use super::linger::{linger, waits_for_word};
+use super::linger::{Linger, linger, waits_for_word};
 use super::params::Params;
 use super::view;
 use crate::api;
@@ -68,7 +68,7 @@ pub(super) async fn upload<B: Broker + Clone>(
         Ok(asked) => asked,
         Err(refused) => {
             if !waits_for_word(&parts.headers) {
-                linger(body, app.stop.clone());
+                linger(body, Linger::new(&app.limits, app.stop.clone()));
             }
             return refused.into_response();
         }
@@ -82,7 +82,7 @@ pub(super) async fn upload<B: Broker + Clone>(
     let received = body::receive(&mut body, asked.boundary, &terms).await;
     let silent = |refused: &ApiError| refused.status() == StatusCode::REQUEST_TIMEOUT;
     if !received.as_ref().is_err_and(silent) {
-        linger(body, app.stop.clone());
+        linger(body, Linger::new(&app.limits, app.stop.clone()));
     }
     let answered = match received {
         Ok(inbox) => answer(&app, inbox, asked.take, &asked.topic, asked.wait).await,

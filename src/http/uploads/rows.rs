@@ -22,8 +22,6 @@ use crate::store::log::{CopyState, OutcomeKind, RowAt, UploadRow};
 
 /// Rows of a page unless told.
 const DEFAULT: usize = 100;
-/// Bytes of rows on a page, unless a single one has more.
-const PAGE_BYTES: usize = 8 << 20;
 
 #[utoipa::path(
     get,
@@ -53,7 +51,7 @@ pub(super) async fn rows<B: Broker + Clone>(
     params.end()?;
     let upload = find(&app, id).await?;
     let log = &app.store.log;
-    let page = log.upload_rows(upload.id, after, limit, PAGE_BYTES).await?;
+    let page = log.upload_rows(upload.id, after, limit, app.limits.page_bytes).await?;
     let ids: Vec<i64> = page.rows.iter().map(|row| row.id).collect();
     let mut queues = vec![];
     if !ids.is_empty() {

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -13,11 +12,6 @@ use super::view;
 use crate::api;
 use crate::broker::Broker;
 use crate::http::{ApiError, App};
-
-/// Uploads that are watched at the same time at most.
-const WATCHED: usize = 256;
-/// How often an upload is looked at on which nothing happens.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// An upload at one moment, as it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +55,10 @@ impl Watchers {
         if let Some(sender) = watched.get(&id).and_then(Weak::upgrade) {
             return Ok(sender.subscribe());
         }
-        if watched.len() >= WATCHED {
+        if watched.len() >= app.limits.watched_uploads {
             watched.retain(|_, sender| sender.strong_count() > 0);
         }
-        if watched.len() >= WATCHED {
+        if watched.len() >= app.limits.watched_uploads {
             return Err(ApiError::unavailable("too many uploads are being watched", 5));
         }
         let over = now.over;
@@ -83,7 +77,7 @@ impl Watchers {
         id: Uuid,
         sender: Arc<watch::Sender<Snapshot>>,
     ) {
-        let every = app.limits.event_every;
+        let (every, idle) = (app.limits.event_every, app.limits.watch_idle);
         let mut pause = every;
         loop {
             tokio::select! {
@@ -105,7 +99,7 @@ impl Watchers {
                 Ok(None) => return,
                 // The listeners wait with it until the database answers again.
                 Err(error) if error.retry_after.is_some() => {
-                    pause = IDLE.max(every);
+                    pause = idle.max(every);
                     continue;
                 }
                 Err(_) => return,
@@ -119,7 +113,7 @@ impl Watchers {
             if over {
                 return;
             }
-            pause = if changed { every } else { (pause * 2).min(IDLE).max(every) };
+            pause = if changed { every } else { (pause * 2).min(idle).max(every) };
         }
     }
 

@@ -20,7 +20,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::OpenApi;
 
@@ -28,7 +28,7 @@ use super::extract::{PathName, QueryOf};
 use super::{ApiError, App};
 use crate::api;
 use crate::broker::Broker;
-use crate::domain::QueueName;
+use crate::domain::{QueueName, units};
 use consumer::Consumer;
 
 /// Deliveries that a client may hold, unless it says so.
@@ -37,18 +37,23 @@ const CREDIT: usize = 100;
 const READ_BYTES: usize = 8 << 10;
 
 /// What bounds WebSockets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WsLimits {
     /// Open at once. 1,000.
     pub sockets: usize,
     /// Bytes of a frame that a client sends. 1 MiB.
+    #[serde(with = "units::size")]
     pub frame_bytes: usize,
     /// How often a client is asked whether it is there; one that is silent for two of these is gone.
     /// 15 s.
+    #[serde(with = "units::time")]
     pub ping_every: Duration,
     /// How long a client may read nothing of what is sent to it. 10 s.
+    #[serde(with = "units::time")]
     pub write: Duration,
     /// How long one receive waits before it asks anew, and so finds that its queue is gone. 5 s.
+    #[serde(with = "units::time")]
     pub look: Duration,
 }
 

@@ -192,6 +192,22 @@ impl Control {
         query.limit(limit).all(&self.db).await?.into_iter().map(read).collect()
     }
 
+    /// How many uploads there are in each state; none of a state of which there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn uploads_by_state(&self) -> Result<Vec<(State, u64)>, StoreError> {
+        let counted: Vec<(State, i64)> = upload::Entity::find()
+            .select_only()
+            .column(upload::Column::State)
+            .column_as(upload::Column::Id.count(), "uploads")
+            .group_by(upload::Column::State)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(counted.into_iter().map(|(state, n)| (state, u64::try_from(n).unwrap_or(0))).collect())
+    }
+
     /// Makes the caller the one who ingests: whoever did before can commit nothing from now on.
     ///
     /// # Errors

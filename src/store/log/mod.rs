@@ -292,13 +292,16 @@ impl Log {
         both!(self, log => log.standing(upload).await)
     }
 
-    /// Records the end of every published upload whose messages have all ended. Answers how many.
-    pub async fn end_uploads(&self) -> Result<u64, LogError> {
-        let mut ended = 0;
+    /// Records the end of every published upload whose messages have all ended. Answers which it
+    /// was that recorded them: of several that look at once, one.
+    pub async fn end_uploads(&self) -> Result<Vec<UploadId>, LogError> {
+        let mut ended = vec![];
         for upload in both!(self, log => log.working_uploads().await)? {
             let standing = self.standing(upload).await?;
-            if standing.ended.ended() >= standing.copies {
-                ended += u64::from(both!(self, log => log.end_upload(upload).await)?);
+            if standing.ended.ended() >= standing.copies
+                && both!(self, log => log.end_upload(upload).await)?
+            {
+                ended.push(upload);
             }
         }
         Ok(ended)

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use super::output::ExecOutput;
 use super::payload::payload;
 use super::program::{ProgramError, find};
 use super::template::{Fields, Template, TemplateError};
-use crate::domain::{Delivery, QueueName, Verdict};
+use crate::domain::{Delivery, QueueName, Verdict, units};
 
 /// `EX_DATAERR`: the input is at fault, so another attempt would not help.
 const EXIT_REJECT: i32 = 65;
@@ -34,16 +35,21 @@ const SPAWN_TRIES: u32 = 6;
 const SPAWN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Limits on one command.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ExecLimits {
     /// Bytes kept of stdout, and of stderr. 64 KiB; what exceeds it is read and counted.
+    #[serde(with = "units::size")]
     pub output_bytes: usize,
     /// Bytes of stderr's end (or stdout's) quoted in the reason of a failure. 2 KiB.
+    #[serde(with = "units::size")]
     pub reason_bytes: usize,
     /// Time between SIGTERM and SIGKILL. 2 s; keep it below the worker's `cancel_grace`.
+    #[serde(with = "units::time")]
     pub kill_grace: Duration,
     /// How long the pipes of a child that has exited may stay open, should something it left
     /// behind hold them. 500 ms.
+    #[serde(with = "units::time")]
     pub pipe_grace: Duration,
     /// Starts under way at once. 4: making a process keeps a core busy, and hundreds at once would
     /// keep every other task of the worker waiting.

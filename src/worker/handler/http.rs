@@ -18,33 +18,40 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::Handler;
 use super::payload::payload;
 use crate::client::transport::{self, Wire, beginning, read_body, retry_after, root};
-use crate::domain::{Delivery, Verdict};
+use crate::domain::{Delivery, Verdict, units};
 
 const MESSAGE_ID: HeaderName = HeaderName::from_static("rowmill-message-id");
 const ATTEMPT: HeaderName = HeaderName::from_static("rowmill-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Limits on one call. How long it may take as a whole is the worker's `timeout`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct HttpCallLimits {
     /// How long making a connection may take. 10 s.
+    #[serde(with = "units::time")]
     pub connect_timeout: Duration,
     /// How long a connection is kept without use. 4 s: many servers end theirs after 5, and a message
     /// sent at that moment fails.
+    #[serde(with = "units::time")]
     pub idle: Duration,
     /// Bytes of an answer that are read to be kept as the output; of a longer one a note is kept
     /// instead. 1 MiB.
+    #[serde(with = "units::size")]
     pub output_bytes: usize,
     /// Bytes of an answer that is an error that are quoted. 2 KiB.
+    #[serde(with = "units::size")]
     pub reason_bytes: usize,
     /// Redirects followed for one message. 5.
     pub redirects: usize,
     /// The longest wait that Retry-After may ask for. 1 h.
+    #[serde(with = "units::time")]
     pub retry_after: Duration,
 }
 

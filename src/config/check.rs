@@ -1,0 +1,55 @@
+//! Values that can be read and still make no sense: a page of no items, a wait of no time that would
+//! be a busy loop.
+
+use std::time::Duration;
+
+use super::{Config, ConfigFault};
+
+/// Refuses them, by name. What bounds a worker is refused by the worker itself.
+pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
+    let Config { server: _, http, intake, ingest, read, broker, store, run, client, .. } = config;
+    for (name, value, least) in [
+        ("http.files", http.files, 1),
+        ("http.messages", http.messages, 1),
+        ("http.page", http.page, 1),
+        ("http.watched_uploads", http.watched_uploads, 1),
+        ("http.observe.queues", http.observe.queues, 1),
+        ("ingest.queued_rows", ingest.queued_rows, 1),
+        ("ingest.batch_rows", ingest.batch_rows, 1),
+        ("ingest.producers", ingest.producers, 1),
+        ("read.readers_at_once", read.readers_at_once, 1),
+        ("store.connections", store.connections as usize, 2),
+        ("run.concurrency", run.concurrency, 1),
+        ("run.batch_size", run.batch_size, 1),
+        ("client.messages", client.messages, 1),
+    ] {
+        if value < least {
+            return Err(too_small(name, value.to_string(), format!("it must be {least} at least")));
+        }
+    }
+    for (name, value, least) in [
+        ("http.event_every", http.event_every, Duration::from_millis(1)),
+        ("http.watch_idle", http.watch_idle, Duration::from_millis(1)),
+        ("http.keep_alive", http.keep_alive, Duration::from_millis(1)),
+        ("intake.lease", intake.lease, Duration::from_secs(1)),
+        ("intake.claim_every", intake.claim_every, Duration::from_millis(1)),
+        ("broker.poll", broker.poll, Duration::from_millis(1)),
+    ] {
+        if value < least {
+            let [value, least] = [value, least].map(humantime::format_duration);
+            return Err(too_small(name, value.to_string(), format!("it must be {least} at least")));
+        }
+    }
+    if ingest.batch_rows > 1_000 {
+        let why = "a block of ids has 1000".to_owned();
+        return Err(too_small("ingest.batch_rows", ingest.batch_rows.to_string(), why));
+    }
+    if run.retries > 999 {
+        return Err(too_small("run.retries", run.retries.to_string(), "999 at most".into()));
+    }
+    Ok(())
+}
+
+fn too_small(name: &str, value: String, why: String) -> ConfigFault {
+    ConfigFault::Value { place: "the configuration".into(), name: name.into(), value, why }
+}
