@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use crate::violation::{Checked, Violation, check, check_eq};
 
-/// The grid of the model's time, in milliseconds: longer than a whole case takes.
-pub(crate) const TICK: i64 = 10_000;
+/// The grid of the model's time, in milliseconds: more than twice as long as a whole case takes, on a
+/// machine that is busy with other things.
+pub(crate) const TICK: i64 = 60_000;
 
 /// Where a message is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub(crate) struct Queue {
 }
 
 /// Every queue of a case has this deadline, in milliseconds.
-pub(crate) const DEADLINE: i64 = 25_000;
+pub(crate) const DEADLINE: i64 = 150_000;
 
 /// What was published under an id.
 #[derive(Debug, Clone)]

@@ -48,8 +48,10 @@ fn name(name: &str) -> QueueName {
 }
 
 fn message(n: usize) -> MessageBody {
-    let attributes =
-        BTreeMap::from([("parity".into(), if n % 2 == 0 { "even" } else { "odd" }.into())]);
+    let attributes = BTreeMap::from([(
+        "parity".into(),
+        if n.is_multiple_of(2) { "even" } else { "odd" }.into(),
+    )]);
     MessageBody { data: Bytes::from(format!(r#"{{"n":{n}}}"#)), attributes }
 }
 

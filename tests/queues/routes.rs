@@ -73,7 +73,9 @@ fn queue_of(topic: TopicId, number: usize, takes: Takes) -> NewQueue {
     let filters = match takes {
         Takes::All => BTreeMap::new(),
         // A message has one of the two attributes, and a filter wants all of its own.
-        Takes::Even => BTreeMap::from([even(if number % 2 == 0 { "parity" } else { "sheet" })]),
+        Takes::Even => {
+            BTreeMap::from([even(if number.is_multiple_of(2) { "parity" } else { "sheet" })])
+        }
     };
     NewQueue {
         topic: Some(topic),

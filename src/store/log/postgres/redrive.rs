@@ -6,6 +6,9 @@ use crate::store::log::page::Place;
 use crate::store::log::redrive::{Family, Kin, Moves, Obstacles, Stretch, Waits, Walk, blocks};
 use crate::store::log::types::{LogError, QueueId};
 
+/// First id, size, next, taken, upload.
+type Segment = (i64, i64, i64, Option<Vec<i64>>, Option<i64>);
+
 /// The advisory lock's class; the second number is the queue that messages come into. Two redrives
 /// into one queue would not see each other's messages.
 const INTO_QUEUE: &str = "select pg_advisory_xact_lock(1920102773, $1)";
@@ -54,25 +57,38 @@ impl PostgresLog {
     ) -> Result<(u64, Option<i64>), LogError> {
         let mut tx = self.pool.begin().await?;
         sqlx::query(INTO_QUEUE).bind(family.to.0).execute(&mut *tx).await?;
+        let moved = self.move_on(&mut tx, family, stretch).await?;
+        // Also when nothing was done: one that is only dropped holds its locks for a while longer.
+        tx.commit().await?;
+        Ok(moved)
+    }
+
+    async fn move_on(
+        &self,
+        tx: &mut sqlx::PgTransaction<'_>,
+        family: &Family,
+        stretch: Stretch,
+    ) -> Result<(u64, Option<i64>), LogError> {
         let terms: Option<(i64, Option<i64>)> = sqlx::query_as(
             "select delay_ms, retention_ms from queue where id=$1 and deleted_at is null",
         )
         .bind(family.to.0)
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut **tx)
         .await?;
         let Some((delay, retention)) = terms else { return Ok((0, None)) };
-        let (waiting, reached) = self.lock_waiting(&mut tx, family.from, stretch).await?;
-        let Some(reached) = reached else { return Ok((0, None)) };
+        let (waiting, reached) = self.lock_waiting(tx, family.from, stretch).await?;
+        if reached.is_none() {
+            return Ok((0, None));
+        }
         let mut obstacles = Obstacles::default();
         let blocks = blocks(&waiting);
         for queue in family.watched() {
-            let places = self.places(&mut *tx, queue, &blocks).await?;
+            let places = self.places(&mut **tx, queue, &blocks).await?;
             obstacles.add(family, queue, places)?;
         }
         let moves = Moves::decide(waiting, &obstacles);
-        self.write_moves(&mut tx, family, &moves, delay, retention).await?;
-        tx.commit().await?;
-        Ok((moves.messages.len() as u64, Some(reached)))
+        self.write_moves(tx, family, &moves, delay, retention).await?;
+        Ok((moves.messages.len() as u64, reached))
     }
 
     async fn lock_waiting(
@@ -102,7 +118,7 @@ impl PostgresLog {
             }
             return Ok((waiting, reached));
         }
-        let rows: Vec<(i64, i64, i64, Option<Vec<i64>>, Option<i64>)> = lock!(LOCK_FRESH);
+        let rows: Vec<Segment> = lock!(LOCK_FRESH);
         let reached = rows.last().map(|(first, ..)| *first);
         for (first, size, next, taken, upload) in rows {
             let ids = Place((Place::SEGMENT, first, size, next, 0, None, taken)).ids();

@@ -123,6 +123,8 @@ impl PostgresLog {
             .filter_map(|(_, first, n)| Some(((*first)?, (*first)? + i64::from((*n)?))))
             .collect();
         if batches.is_empty() {
+            // At once: a transaction that is only dropped holds its lock for a while longer.
+            tx.commit().await?;
             return Ok((0, next));
         }
         let (firsts, pasts): (Vec<i64>, Vec<i64>) = batches.into_iter().unzip();
