@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder, Response};
-use rowmill::broker::SqlBroker;
+use rowmill::broker::{SqlBroker, SqlBrokerLimits};
 use rowmill::http::server::{Exposure, Server, ServerEnd, ServerSettings};
 use rowmill::http::{HttpLimits, SafetyLimits};
 use rowmill::ingest::IngestLimits;
@@ -125,6 +125,7 @@ impl Local {
         let settings = ServerSettings {
             listen: "127.0.0.1:0".into(),
             limits: HttpLimits { safety, ..HttpLimits::default() },
+            broker: SqlBrokerLimits::default(),
             intake: IntakeSettings {
                 exe: env!("CARGO_BIN_EXE_rowmill").into(),
                 spool: home.path().join("spool"),
