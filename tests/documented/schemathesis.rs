@@ -13,9 +13,6 @@ use crate::python;
 use crate::server::{TestServer, client};
 use crate::support::TestDatabase;
 
-/// Whether the server asks for keys.
-const GUARDED: bool = false;
-
 /// Paths that are not asked, as a regular expression.
 const LEFT_OUT: &str = concat!(
     // Streams of events go on until what they tell of is over; a client that reads answers whole
@@ -37,22 +34,16 @@ async fn every_answer_is_described_on_postgres() {
 
 async fn answers_are_described(database: TestDatabase) {
     let server = TestServer::start(database.url()).await;
-    let key = if GUARDED { Some(key(&database).await) } else { None };
-    Seed { server: &server, client: client(), key: key.as_deref() }.sow().await;
+    let key = key(&database).await;
+    Seed { server: &server, client: client(), key: &key }.sow().await;
     let scratch = tempfile::tempdir().unwrap();
     let mut st = python::program("st").await;
     st.current_dir(scratch.path())
         .arg("--config-file")
         .arg(python::file("tests/documented/schemathesis.toml"))
         .args(["run", &server.url("/openapi.json"), "--no-color"])
-        .args(["--exclude-path-regex", LEFT_OUT]);
-    match key {
-        Some(key) => st.args(["--header", &format!("Authorization: Bearer {key}")]),
-        // A server without keys asks for none, whatever is sent.
-        None => st
-            .args(["--exclude-checks", "ignored_auth"])
-            .args(["--generation-with-security-parameters", "false"]),
-    };
+        .args(["--exclude-path-regex", LEFT_OUT])
+        .args(["--header", &format!("Authorization: Bearer {key}")]);
     let said = python::run(st).await;
     // It would be as content with a server of which it reached nothing.
     let tested = format!("Tested: {}\n", asked());
@@ -84,7 +75,7 @@ async fn key(database: &TestDatabase) -> String {
 struct Seed<'a> {
     server: &'a TestServer,
     client: reqwest::Client,
-    key: Option<&'a str>,
+    key: &'a str,
 }
 
 impl Seed<'_> {
@@ -131,11 +122,8 @@ impl Seed<'_> {
         self.send(request).await
     }
 
-    async fn send(&self, mut request: reqwest::RequestBuilder) -> Value {
-        if let Some(key) = self.key {
-            request = request.bearer_auth(key);
-        }
-        let response = request.send().await.unwrap();
+    async fn send(&self, request: reqwest::RequestBuilder) -> Value {
+        let response = request.bearer_auth(self.key).send().await.unwrap();
         let (status, path) = (response.status(), response.url().path().to_owned());
         let text = response.text().await.unwrap();
         assert!(status.is_success(), "{path}: {status} {text}");

@@ -149,14 +149,12 @@ mod with_stats {
     use crate::support::TestDatabase;
 
     #[tokio::test]
-    #[ignore = "the broker does not answer `stats` yet"]
     async fn sqlite() {
         messages_are_counted_by_queue_and_state(TestDatabase::sqlite()).await;
         queues_are_bounded(TestDatabase::sqlite()).await;
     }
 
     #[tokio::test]
-    #[ignore = "the broker does not answer `stats` yet"]
     async fn postgres() {
         messages_are_counted_by_queue_and_state(TestDatabase::postgres().await).await;
         queues_are_bounded(TestDatabase::postgres().await).await;
