@@ -187,6 +187,8 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(options.wait)
+            // A wait is told when it was too long, and is no news before.
+            .acquire_slow_threshold(options.wait)
             // A connection that was in use a moment ago needs no round trip to prove that it lives.
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
@@ -224,12 +226,14 @@ impl Store {
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(options.wait)
+            .acquire_slow_threshold(options.wait)
             .connect_with(connect.clone())
             .await
             .map_err(open)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(options.connections.min(4))
             .acquire_timeout(options.wait)
+            .acquire_slow_threshold(options.wait)
             .connect_with(connect.read_only(true).create_if_missing(false))
             .await
             .map_err(open)?;
