@@ -4,6 +4,7 @@
 //! answers may grow new ones, which a client passes over.
 
 mod message;
+pub(crate) mod object;
 mod one;
 mod problem;
 mod queue;
