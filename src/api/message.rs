@@ -131,10 +131,13 @@ pub struct Delivery {
 #[serde(default, deny_unknown_fields)]
 pub struct Settle {
     /// Done.
+    #[serde(deserialize_with = "super::object::each")]
     pub acks: Vec<Ack>,
     /// To be tried again.
+    #[serde(deserialize_with = "super::object::each")]
     pub nacks: Vec<Nack>,
     /// Never to be tried again.
+    #[serde(deserialize_with = "super::object::each")]
     pub rejects: Vec<Reject>,
     /// Handed back unprocessed: to be delivered again at once.
     pub releases: Vec<Receipt>,
@@ -220,6 +223,7 @@ impl<'de> Deserialize<'de> for Publish {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Many {
+            #[serde(deserialize_with = "super::object::each")]
             messages: Vec<NewMessage>,
         }
         let raw = Box::<RawValue>::deserialize(deserializer)?;

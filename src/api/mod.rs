@@ -5,6 +5,7 @@
 
 mod live;
 mod message;
+pub(crate) mod object;
 mod one;
 mod problem;
 mod queue;

@@ -65,7 +65,11 @@ macro_rules! with_terms {
             #[schema(minimum = 1, maximum = 900)]
             pub delivery_delay_seconds: Option<u32>,
             /// When a failed message comes again.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(
+                default,
+                deserialize_with = "super::object::maybe",
+                skip_serializing_if = "Option::is_none"
+            )]
             pub retry_backoff: Option<NewRetryBackoff>,
             /// Whether what became of its messages is kept; of rows of uploads it always is. It is
             /// unless told.

@@ -19,6 +19,7 @@ use serde_json::error::Category;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{ApiError, App};
+use crate::api::object::Object;
 use crate::broker::Broker;
 
 /// The one name in the path; 422 when it is none.
@@ -121,7 +122,7 @@ impl JsonText {
     }
 }
 
-/// A JSON body of a known shape; refusals as for [`JsonText`].
+/// A JSON object of a known shape; refusals as for [`JsonText`].
 pub(super) struct JsonBody<T>(pub(super) T, pub(super) OwnedSemaphorePermit);
 
 impl<B: Broker + Clone, T: DeserializeOwned> FromRequest<App<B>> for JsonBody<T> {
@@ -129,7 +130,7 @@ impl<B: Broker + Clone, T: DeserializeOwned> FromRequest<App<B>> for JsonBody<T>
 
     async fn from_request(request: Request, app: &App<B>) -> Result<Self, ApiError> {
         let text = JsonText::from_request(request, app).await?;
-        text.parse().map(|asked| Self(asked, text.1))
+        text.parse().map(|object: Object<T>| Self(object.0, text.1))
     }
 }
 
@@ -145,7 +146,7 @@ impl<B: Broker + Clone, T: DeserializeOwned + Default> FromRequest<App<B>> for M
         let text = JsonText::whatever(request, app).await?;
         match (text.0.is_empty(), is_json) {
             (true, _) => Ok(Self(T::default())),
-            (false, true) => text.parse().map(Self),
+            (false, true) => text.parse().map(|object: Object<T>| Self(object.0)),
             (false, false) => Err(no_json()),
         }
     }

@@ -47,6 +47,7 @@ async fn terms_that_cannot_be_are_refused(database: TestDatabase) {
         ("retry_backoff", json!({"first_seconds": 10, "most_seconds": 9})),
         ("retry_backoff", json!({"most_seconds": 86_401})),
         ("retry_backoff", json!({"jitter": 1})),
+        ("retry_backoff", json!([1, 2, 3])),
         ("record_outcomes", json!("yes")),
         ("colour", json!("blue")),
     ] {
@@ -82,6 +83,7 @@ async fn terms_that_cannot_be_are_refused(database: TestDatabase) {
         let (status, problem) = api.post(path, body.clone()).await;
         assert_eq!(status, 422, "{path} {body}: {problem}");
     }
+    assert_eq!(api.put("/queues/rows", json!([])).await.0, 422);
     let (status, problem) = api.put("/queues/rows", json!({"id": "rows"})).await;
     assert_eq!(status, 422, "a queue cannot be renamed: {problem}");
     assert_eq!(api.get("/queues/new").await.0, 404, "one was made");
