@@ -43,7 +43,7 @@ impl FromStr for Receipt {
 
 impl PartialSchema for Receipt {
     fn schema() -> RefOr<Schema> {
-        let pattern = "^[0-9a-fA-F-]{32,36}\\.[0-9]{1,5}$";
+        let pattern = "^[0-9a-f]{32}\\.[0-9]{1,4}$";
         ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some("Written as it came with the message."))

@@ -105,7 +105,7 @@ impl JsonText {
 
     /// What it says; 400 when it is no JSON, 422 when it is of another shape.
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        let said = serde_json::from_slice(&self.0).map_err(|error| match error.classify() {
+        serde_json::from_slice(&self.0).map_err(|error| match error.classify() {
             Category::Data => ApiError::invalid(error.to_string()),
             Category::Syntax | Category::Eof | Category::Io => ApiError::new(
                 StatusCode::BAD_REQUEST,
@@ -113,12 +113,7 @@ impl JsonText {
                 "The body is not JSON",
                 error.to_string(),
             ),
-        })?;
-        // An array would be read as the fields of an object in their order; nobody means that.
-        if self.0.trim_ascii_start().starts_with(b"[") {
-            return Err(ApiError::invalid("the body has to be a JSON object"));
-        }
-        Ok(said)
+        })
     }
 }
 
@@ -146,7 +141,10 @@ impl<B: Broker + Clone, T: DeserializeOwned + Default> FromRequest<App<B>> for M
         let text = JsonText::whatever(request, app).await?;
         match (text.0.is_empty(), is_json) {
             (true, _) => Ok(Self(T::default())),
-            (false, true) => text.parse().map(|object: Object<T>| Self(object.0)),
+            // `null` says nothing, too.
+            (false, true) => text.parse().map(|said: Option<Object<T>>| {
+                Self(said.map(|object| object.0).unwrap_or_default())
+            }),
             (false, false) => Err(no_json()),
         }
     }
@@ -274,7 +272,7 @@ mod tests {
         {
             let text =
                 read(Body::from(text), 100, Duration::from_secs(5), &room).await.ok().unwrap();
-            let refused = text.parse::<Asked>().err().map(|error| error.problem.status);
+            let refused = text.parse::<Object<Asked>>().err().map(|error| error.problem.status);
             assert_eq!(refused, status);
         }
     }

@@ -38,6 +38,7 @@ pub(super) fn docs() -> utoipa::openapi::OpenApi {
 #[into_params(parameter_in = Query)]
 pub(super) struct Slice {
     /// How many to pass over. 0 unless told.
+    #[param(minimum = 0, maximum = 2_147_483_647)]
     offset: Option<u32>,
     /// How many at most. 100 unless told.
     #[param(minimum = 1, maximum = 1_000)]
@@ -54,7 +55,11 @@ impl Slice {
         if !(1..=most).contains(&limit) {
             return Err(ApiError::invalid(format!("`limit` is 1 to {most}, not {limit}")));
         }
-        Ok((u64::from(self.offset.unwrap_or(0)), limit as u64))
+        let offset = self.offset.unwrap_or(0);
+        if i32::try_from(offset).is_err() {
+            return Err(ApiError::invalid(format!("`offset` is 0 to {}, not {offset}", i32::MAX)));
+        }
+        Ok((u64::from(offset), limit as u64))
     }
 }
 
