@@ -9,7 +9,7 @@ use rowmill::http::{HttpLimits, WsLimits};
 use rowmill::workbook::ReadLimits;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection};
-use tokio::io::AsyncBufReadExt;
+use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::scene::Scene;
@@ -80,46 +80,42 @@ async fn a_client_that_reads_nothing_is_given_up(database: TestDatabase) {
     let ws = WsLimits { write: Duration::from_millis(500), ..WsLimits::default() };
     let scene = with_ws(database, ws).await;
     let stuck = scene.socket("").await;
-    let large = "x".repeat(2 << 20);
+    let large = "x".repeat(1_000_000);
     // More than the system keeps for a reader that does not read.
     for _ in 0..4 {
-        scene.publish_data((0..2).map(|n| json!({"n": n, "large": large}))).await;
+        scene.publish_data((0..4).map(|n| json!({"n": n, "large": large}))).await;
     }
     scene
         .until("it is given up", async || {
             let depth = scene.depth().await;
-            (depth.ready, depth.in_flight) == (8, 0)
+            (depth.ready, depth.in_flight) == (16, 0)
         })
         .await;
     drop(stuck);
 }
 
-/// What the process of [`a_killed_client_hands_back`] does: it takes messages, says so, and waits.
-#[tokio::test]
-#[ignore = "a part of another test, which starts it as a process"]
-async fn a_client_to_be_killed() {
-    let address = std::env::var("ROWMILL_TEST_ADDRESS").unwrap();
-    let mut socket = Socket::open(&address, "rows", "").await;
-    socket.messages(3).await;
-    #[allow(clippy::print_stdout)] // who started it waits for this
-    {
-        println!("it holds them");
-    }
-    std::future::pending::<()>().await;
-}
+/// A client in a process of its own, as small as there can be one: it asks for a socket, and shows
+/// what it is sent.
+const CLIENT: &str = r#"exec 3<>"/dev/tcp/${1%:*}/${1#*:}"
+printf '%s\r\n' 'GET /queues/rows/ws HTTP/1.1' "Host: $1" 'Connection: Upgrade' \
+    'Upgrade: websocket' 'Sec-WebSocket-Version: 13' \
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' '' >&3
+exec cat <&3"#;
 
 async fn a_killed_client_hands_back(database: TestDatabase) {
     let scene = Scene::new(database).await;
     scene.publish(3).await;
-    let mut victim = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["gone::a_client_to_be_killed", "--exact", "--ignored", "--nocapture"])
-        .env("ROWMILL_TEST_ADDRESS", &scene.address)
+    let mut victim = tokio::process::Command::new("bash")
+        .args(["-c", CLIENT, "client", &scene.address])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let mut lines = tokio::io::BufReader::new(victim.stdout.take().unwrap()).lines();
-    while !lines.next_line().await.unwrap().expect("it ended").contains("it holds them") {}
+    let mut sent = victim.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    while String::from_utf8_lossy(&seen).matches(r#""type":"message""#).count() < 3 {
+        assert!(sent.read_buf(&mut seen).await.unwrap() > 0, "it ended");
+    }
     let mut next = scene.socket("").await;
     let since = Instant::now();
     let pid = victim.id().unwrap().to_string();
