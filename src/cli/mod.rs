@@ -2,6 +2,7 @@
 //! is one file, one variant and one arm.
 
 mod bench;
+mod database;
 mod digest;
 mod handler;
 mod health;

@@ -1,7 +1,6 @@
 //! Why a worker could not be: every layer's error, as the command line tells it. Exit code 2.
 
-use std::path::PathBuf;
-
+use super::super::database::OpenError;
 use crate::client::ClientError;
 use crate::store::StoreError;
 use crate::worker::{HandlerError, WorkerError};
@@ -14,12 +13,9 @@ pub(super) enum WorkError {
         "ROWMILL_API_URL and ROWMILL_DATABASE_URL are both set: say --api-url or --database-url"
     )]
     TwoPlaces,
-    /// The SQLite file is not there.
-    #[error("there is no database {path}: `rowmill serve` or `rowmill migrate` makes it", path = .0.display())]
-    NoFile(PathBuf),
-    /// The tables are missing, or of an earlier version.
-    #[error("the database's tables lack {0} changes of this version: run `rowmill migrate` first")]
-    Tables(usize),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The handler cannot be used.
     #[error(transparent)]
     Handler(#[from] HandlerError),

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::complain;
+use super::database::open;
 use super::handler::HandlerArgs;
 use crate::broker::keeper::Keeper;
 use crate::broker::{Source, SqlBroker, SqlBrokerLimits};
 use crate::client::{Client, ClientLimits, RemoteSource};
 use crate::domain::QueueName;
-use crate::store::{Store, StoreOptions};
 use crate::worker::handler::raise_open_files;
 use crate::worker::{self, AnyHandler, Rate, Stop, WorkerLimits};
 use error::WorkError;
@@ -194,21 +194,5 @@ impl Args {
             drain_grace: self.grace,
             ..WorkerLimits::default()
         }
-    }
-}
-
-/// Opens a database whose tables are of this version; makes and changes nothing.
-async fn open(url: &str) -> Result<Store, WorkError> {
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        // Opening it would make it.
-        if !std::path::Path::new(path).exists() {
-            return Err(WorkError::NoFile(path.into()));
-        }
-    }
-    let store = Store::open(url, &StoreOptions::default()).await?;
-    match store.pending().await? {
-        0 => Ok(store),
-        pending => Err(WorkError::Tables(pending)),
     }
 }
