@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use super::common::Common;
 use super::complain;
+use super::database::{OpenError, open};
 use crate::broker::keeper::{Keeper, Kept};
 use crate::broker::{BrokerError, SqlBroker};
 use crate::config::ConfigFault;
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::StoreError;
 use crate::worker::Stop;
 
 /// Keep a database's messages in order, until stopped.
@@ -32,7 +33,7 @@ pub(super) struct Args {
     once: bool,
 
     /// With --once: say it as JSON
-    #[arg(long, env = "ROWMILL_JSON", requires = "once")]
+    #[arg(long, env = "ROWMILL_JSON")]
     json: bool,
 }
 
@@ -41,10 +42,8 @@ pub(super) struct Args {
 enum MaintainError {
     #[error(transparent)]
     Config(#[from] ConfigFault),
-    #[error("there is no database file {0}: `rowmill serve` and `rowmill migrate` make one")]
-    NoFile(String),
-    #[error("the database lacks {0} changes of this version: `rowmill migrate` makes them")]
-    Tables(usize),
+    #[error(transparent)]
+    Open(#[from] OpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -99,20 +98,4 @@ fn say(kept: &Kept) -> String {
          {deleted} messages of deleted queues removed\n\
          {ended} messages removed that ended long ago"
     )
-}
-
-/// Opens a database whose tables are of this version; makes and changes nothing.
-async fn open(url: &str, options: &StoreOptions) -> Result<Store, MaintainError> {
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        // Opening it would make it.
-        if !std::path::Path::new(path).exists() {
-            return Err(MaintainError::NoFile(path.to_owned()));
-        }
-    }
-    let store = Store::open(url, options).await?;
-    match store.pending().await? {
-        0 => Ok(store),
-        pending => Err(MaintainError::Tables(pending)),
-    }
 }

@@ -5,6 +5,7 @@ mod api_args;
 mod bench;
 mod common;
 mod config;
+mod database;
 mod digest;
 mod handler;
 mod health;

@@ -208,7 +208,8 @@ pub struct QueueStats {
     pub oldest: Option<Duration>,
     /// Messages published to it in a second, over the last minute.
     pub published_per_second: f64,
-    /// Messages that ended in a second, over the last minute.
+    /// Messages that ended in a second, over the last minute. Ends that are not recorded, because the
+    /// queue is for plain messaging, are not counted.
     pub ended_per_second: f64,
 }
 

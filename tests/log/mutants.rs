@@ -119,7 +119,7 @@ caught_by_the_model! {
     a_tidying_that_forgets_what_is_in_hands: ended_batches,
         "where l.upload_id is null" => "where false";
     a_tidying_of_what_ended_just_now: ended_batches,
-        "o.settled_at>(select now from clock)-$4::int8" => "o.settled_at>(select now from clock)-0*$4::int8";
+        "o.settled_at+0>(select now from clock)-$4::int8" => "o.settled_at+0>(select now from clock)-0*$4::int8";
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Why a worker could not be: every layer's error, as the command line tells it. Exit code 2.
 
-use std::path::PathBuf;
-
+use crate::cli::database::OpenError;
 use crate::cli::metrics::CannotServe;
 use crate::client::ClientError;
 use crate::config::ConfigFault;
@@ -22,12 +21,9 @@ pub(super) enum WorkError {
     /// The metrics cannot be served.
     #[error(transparent)]
     Metrics(#[from] CannotServe),
-    /// The SQLite file is not there.
-    #[error("there is no database {path}: `rowmill serve` or `rowmill migrate` makes it", path = .0.display())]
-    NoFile(PathBuf),
-    /// The tables are missing, or of an earlier version.
-    #[error("the database's tables lack {0} changes of this version: run `rowmill migrate` first")]
-    Tables(usize),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The handler cannot be used.
     #[error(transparent)]
     Handler(#[from] HandlerError),

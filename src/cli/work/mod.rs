@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::api_args::{API_URL, KeyArgs};
 use super::common::Common;
 use super::complain;
+use super::database::open;
 use super::handler::HandlerArgs;
 use super::metrics::{MetricsArgs, Served};
 use crate::broker::keeper::Keeper;
@@ -23,7 +24,6 @@ use crate::broker::{Source, SqlBroker};
 use crate::client::RemoteSource;
 use crate::config::Config;
 use crate::domain::QueueName;
-use crate::store::{Store, StoreOptions};
 use crate::worker::handler::raise_open_files;
 use crate::worker::{self, AnyHandler, Rate, Stop, WorkerLimits};
 use error::WorkError;
@@ -217,20 +217,4 @@ struct Job {
     handler: Arc<AnyHandler>,
     limits: WorkerLimits,
     metrics: Option<Served>,
-}
-
-/// Opens a database whose tables are of this version; makes and changes nothing.
-async fn open(url: &str, options: &StoreOptions) -> Result<Store, WorkError> {
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        // Opening it would make it.
-        if !std::path::Path::new(path).exists() {
-            return Err(WorkError::NoFile(path.into()));
-        }
-    }
-    let store = Store::open(url, options).await?;
-    match store.pending().await? {
-        0 => Ok(store),
-        pending => Err(WorkError::Tables(pending)),
-    }
 }

@@ -53,6 +53,8 @@ pub(crate) struct Mill {
     size: Size,
     /// No more is published; consumers only ack.
     draining: AtomicBool,
+    /// A redrive that is under way may bring something back to a queue that is empty.
+    meddling: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -108,6 +110,7 @@ impl Mill {
             first_queue: first_queue.unwrap(),
             size,
             draining: AtomicBool::new(false),
+            meddling: AtomicBool::new(true),
             ended: AtomicBool::new(false),
             store,
         }))
@@ -169,7 +172,7 @@ impl Mill {
     async fn until_empty(&self) -> Checked {
         let began = Instant::now();
         loop {
-            let mut left = 0;
+            let mut left = u64::from(self.meddling.load(Ordering::SeqCst));
             for terms in &self.queues {
                 let depth = self.answer(self.log.depth(QueueId(terms.queue)).await)?;
                 left += depth.map_or(1, |depth| depth.total());
@@ -218,6 +221,7 @@ impl Mill {
             }
             tokio::time::sleep(Duration::from_millis(rng.u64(50..200))).await;
         }
+        self.meddling.store(false, Ordering::SeqCst);
         Ok(())
     }
 

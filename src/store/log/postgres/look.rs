@@ -88,14 +88,16 @@ select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 - least(
 
 /// `queue_id+0` keeps the planner from going through all that ever ended in the queue.
 const ENDED: &str = "
+with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now)
 select coalesce(sum(n),0)::int8, count(*), coalesce(max(at)-min(at),0)::int8 from (
   select n, settled_at as at from outcome
-  where settled_at>(extract(epoch from clock_timestamp())*1000)::int8+$2::int8-$3::int8 and queue_id+0=$1 limit $4) o";
+  where settled_at>(select now from clock)-$3::int8 and queue_id+0=$1 limit $4) o";
 
 const PUBLISHED: &str = "
+with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now)
 select coalesce(sum(n),0)::int8, count(*), coalesce(max(at)-min(at),0)::int8 from (
   select sizes[array_position(queues,$1)] as n, created_at as at from batch
-  where created_at>(extract(epoch from clock_timestamp())*1000)::int8+$2::int8-$3::int8 and $1::int=any(queues) limit $4) b";
+  where created_at>(select now from clock)-$3::int8 and $1::int=any(queues) limit $4) b";
 
 impl PostgresLog {
     pub(in crate::store::log) async fn holdings(

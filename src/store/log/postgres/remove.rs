@@ -19,13 +19,13 @@ const QUEUES_A_STEP: i64 = 100;
 /// Each answers first id, messages, upload.
 pub(super) const REMOVE: [&str; 4] = [
     "with x as materialized (select id from lease where queue_id=$1 limit $2 for update skip locked)
-delete from lease l using x where l.id=x.id returning l.first_id, l.unsettled, l.upload_id",
+delete from lease l where l.id=any(array(select id from x)) returning l.first_id, l.unsettled, l.upload_id",
     "with x as materialized (select first_id from segment where queue_id=$1 order by first_id limit $2 for update skip locked)
-delete from segment s using x where s.queue_id=$1 and s.first_id=x.first_id returning s.first_id, s.size-s.next, s.upload_id",
+delete from segment s where s.queue_id=$1 and s.first_id=any(array(select first_id from x)) returning s.first_id, s.size-s.next, s.upload_id",
     "with x as materialized (select message_id from redelivery where queue_id=$1 order by message_id limit $2 for update skip locked)
-delete from redelivery r using x where r.queue_id=$1 and r.message_id=x.message_id returning r.message_id, 1, r.upload_id",
+delete from redelivery r where r.queue_id=$1 and r.message_id=any(array(select message_id from x)) returning r.message_id, 1, r.upload_id",
     "with x as materialized (select first_id from outcome where queue_id=$1 order by first_id limit $2 for update skip locked)
-delete from outcome o using x where o.queue_id=$1 and o.first_id=x.first_id returning o.first_id, o.n, o.upload_id",
+delete from outcome o where o.queue_id=$1 and o.first_id=any(array(select first_id from x)) returning o.first_id, o.n, o.upload_id",
 ];
 
 const REMOVE_QUEUE: &str = "
@@ -35,19 +35,25 @@ delete from queue q where id=$1 and deleted_at<=(extract(epoch from clock_timest
 
 /// Batches from `$2` on of messages that are no rows, of which nothing waits, is leased or ended a
 /// short while ago; and where the next look begins. Blocks are looked at whole, because leases and
-/// outcomes of retried messages span the batches of a block.
+/// outcomes of retried messages span the batches of a block. `offset 0` and `+0` hold the planner to
+/// what a queue has in this range of ids.
 pub(super) const ENDED_BATCHES: &str = "
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$1::int8 as now),
 x as materialized (select first_id from batch where first_id>=$2 order by first_id limit $3),
 r as materialized (select $2::int8 as low, max(first_id)/$6*$6+$6 as high from x),
 busy as materialized (
-  select s.first_id/$6 as block from r cross join queue q join segment s on s.queue_id=q.id and s.first_id>=r.low and s.first_id<r.high
-  where s.upload_id is null
-  union select d.message_id/$6 from r cross join queue q join redelivery d on d.queue_id=q.id and d.message_id>=r.low and d.message_id<r.high
-  where d.upload_id is null
-  union select l.first_id/$6 from r join lease l on l.first_id>=r.low and l.first_id<r.high where l.upload_id is null
-  union select o.first_id/$6 from r cross join queue q join outcome o on o.queue_id=q.id and o.first_id>=r.low and o.first_id<r.high
-  where o.upload_id is null and o.settled_at>(select now from clock)-$4::int8)
+  select w.block from queue q cross join lateral (
+    (select s.first_id/$6 as block from segment s where s.upload_id is null
+       and s.queue_id=q.id and s.first_id>=(select low from r) and s.first_id<(select high from r) offset 0)
+    union all
+    (select d.message_id/$6 from redelivery d where d.upload_id is null
+       and d.queue_id=q.id and d.message_id>=(select low from r) and d.message_id<(select high from r) offset 0)
+    union all
+    (select o.first_id/$6 from outcome o where o.upload_id is null and o.settled_at+0>(select now from clock)-$4::int8
+       and o.queue_id=q.id and o.first_id>=(select low from r) and o.first_id<(select high from r) offset 0)) w
+  union
+  select l.first_id/$6 from lease l where l.upload_id is null
+    and l.first_id>=(select low from r) and l.first_id<(select high from r))
 select r.high, b.first_id, b.n from r left join batch b on b.first_id>=r.low and b.first_id<r.high and b.upload_id is null
   and b.created_at<=(select now from clock)-$5::int8 and b.first_id/$6 not in (select block from busy)";
 
@@ -131,9 +137,10 @@ impl PostgresLog {
         let mut blocks: Vec<i64> = firsts.iter().map(|first| first / BLOCK * BLOCK).collect();
         blocks.dedup();
         sqlx::query(
-            "delete from outcome o using unnest($1::int8[]) b(first), queue q \
-             where o.queue_id=q.id and o.first_id>=b.first and o.first_id<b.first+$2 and o.upload_id is null \
-               and o.settled_at<=(extract(epoch from clock_timestamp())*1000)::int8+$3::int8-$4::int8",
+            "delete from outcome where ctid=any(array(select x.at from unnest($1::int8[]) b(first) cross join queue q \
+               cross join lateral (select o.ctid as at from outcome o where o.queue_id=q.id \
+                 and o.first_id>=b.first and o.first_id<b.first+$2 and o.upload_id is null \
+                 and o.settled_at+0<=(extract(epoch from clock_timestamp())*1000)::int8+$3::int8-$4::int8 offset 0) x))",
         )
         .bind(blocks)
         .bind(BLOCK)

@@ -18,14 +18,14 @@ macro_rules! recorded {
 
 /// Segments are taken away whole and become one outcome each; redeliveries one each. Both are
 /// locked in the order of their ids: two purges, or a purge and the release of an upload, would
-/// otherwise wait for each other.
+/// otherwise wait for each other. Arrays of them, as a join might be planned as a scan.
 pub(super) const PURGE: &str = concat!(
     "
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now),
 ls as materialized (select first_id from segment where queue_id=$1 and first_id<=$3 order by first_id limit $4 for update),
 lr as materialized (select message_id from redelivery where queue_id=$1 and message_id<=$3 order by message_id limit $4 for update),
-s as (delete from segment g using ls where g.queue_id=$1 and g.first_id=ls.first_id returning g.*),
-r as (delete from redelivery g using lr where g.queue_id=$1 and g.message_id=lr.message_id returning g.*),
+s as (delete from segment g where g.queue_id=$1 and g.first_id=any(array(select first_id from ls)) returning g.*),
+r as (delete from redelivery g where g.queue_id=$1 and g.message_id=any(array(select message_id from lr)) returning g.*),
 o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,attempts,settled_at)
   select $1, first_id+coalesce(taken[next+1],next), first_id+coalesce(taken[size],size-1), upload_id, 4, size-next,
     (select array_agg(first_id+x order by x) from unnest(taken[next+1:size]) x), null, (select now from clock) from s",
@@ -38,16 +38,18 @@ o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,attempt
 select coalesce((select sum(size-next) from s),0)::int8+(select count(*) from r)"
 );
 
-/// Each kind by the index over its times, so that what waits for ever costs nothing.
+/// Each kind by the index over its times, so that what waits for ever costs nothing. What was locked
+/// is deleted where it lies: a join might be planned, on an empty table, as a scan of all that waits.
+/// A row that another statement moved a moment ago is left to the next look.
 pub(super) const EXPIRE: &str = concat!(
     "
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$1::int8 as now),
-xs as materialized (select queue_id, first_id from segment
+xs as materialized (select ctid as at from segment
   where expires_at<=(select now from clock) and not held order by expires_at limit $2 for update skip locked),
-xr as materialized (select queue_id, message_id from redelivery
+xr as materialized (select ctid as at from redelivery
   where expires_at<=(select now from clock) order by expires_at limit $2 for update skip locked),
-s as (delete from segment g using xs where g.queue_id=xs.queue_id and g.first_id=xs.first_id returning g.*),
-r as (delete from redelivery g using xr where g.queue_id=xr.queue_id and g.message_id=xr.message_id returning g.*),
+s as (delete from segment g where g.ctid=any(array(select at from xs)) returning g.*),
+r as (delete from redelivery g where g.ctid=any(array(select at from xr)) returning g.*),
 o as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,ids,attempts,settled_at)
   select queue_id, first_id+coalesce(taken[next+1],next), first_id+coalesce(taken[size],size-1), upload_id, 3, size-next,
     (select array_agg(first_id+y order by y) from unnest(taken[next+1:size]) y), null, (select now from clock) from s",
