@@ -202,7 +202,11 @@ pub struct Extend {
     /// Receipts.
     pub receipts: Vec<Receipt>,
     /// How long; the queue's ack deadline unless told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::whole::maybe",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(minimum = 1, maximum = 43_200)]
     pub seconds: Option<u32>,
 }

@@ -13,6 +13,7 @@ mod receipt;
 mod result;
 mod session;
 mod upload;
+mod whole;
 
 pub use live::{Pushed, QueueNow, SettledAs, UploadNow};
 pub use message::{

@@ -99,7 +99,7 @@ pub struct RejectOne {
 #[serde(default, deny_unknown_fields)]
 pub struct ExtendOne {
     /// From now; the queue's ack deadline unless told.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "super::whole::maybe", skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 43_200)]
     pub seconds: Option<u32>,
 }

@@ -43,11 +43,19 @@ macro_rules! with_terms {
             #[schema(pattern = "^[A-Za-z0-9._-]{1,128}$")]
             pub dead_queue_id: Option<String>,
             /// How long a consumer may keep a message without saying more. 60 unless told.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(
+                default,
+                deserialize_with = "super::whole::maybe",
+                skip_serializing_if = "Option::is_none"
+            )]
             #[schema(minimum = 1, maximum = 600)]
             pub ack_deadline_seconds: Option<u32>,
             /// How long a message may wait before it expires. 1209600 (14 days) unless told.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(
+                default,
+                deserialize_with = "super::whole::maybe",
+                skip_serializing_if = "Option::is_none"
+            )]
             #[schema(minimum = 600, maximum = 1_209_600)]
             pub message_retention_seconds: Option<u32>,
             /// Which messages it takes: those that have each of these attributes, with one of its
@@ -57,11 +65,19 @@ macro_rules! with_terms {
             pub message_filters: Option<BTreeMap<String, Vec<String>>>,
             /// Deliveries after which a message that fails goes to the dead queue. 5 unless told;
             /// not without a dead queue: then it is tried until it expires.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(
+                default,
+                deserialize_with = "super::whole::maybe",
+                skip_serializing_if = "Option::is_none"
+            )]
             #[schema(minimum = 1, maximum = 1_000)]
             pub message_max_deliveries: Option<u32>,
             /// How long a published message waits before its first delivery. Not at all unless told.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(
+                default,
+                deserialize_with = "super::whole::maybe",
+                skip_serializing_if = "Option::is_none"
+            )]
             #[schema(minimum = 1, maximum = 900)]
             pub delivery_delay_seconds: Option<u32>,
             /// When a failed message comes again.
