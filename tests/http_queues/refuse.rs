@@ -121,12 +121,12 @@ async fn lists_are_sliced_within_bounds(database: TestDatabase) {
     for list in ["/topics", "/queues"] {
         for (query, expected) in [
             ("?limit=1", 200),
-            ("?limit=1000&offset=4294967295", 200),
+            ("?limit=1000&offset=2147483647", 200),
             ("?limit=0", 422),
             ("?limit=1001", 422),
             ("?limit=-1", 422),
             ("?offset=-1", 422),
-            ("?offset=4294967296", 422),
+            ("?offset=2147483648", 422),
             ("?after=x", 422),
         ] {
             let (status, answer) = api.get(&format!("{list}{query}")).await;

@@ -22,17 +22,17 @@ impl PostgresLog {
     ) -> Result<Received, LogError> {
         let floor = self.floor(queue).await?;
         let mut rows = self.lease_from(floor, queue, max, consumers).await?;
-        if rows.is_empty() && floor.segment.is_some() {
-            let floor = self.look_for_floor(queue).await?;
-            rows = self.lease_from(floor, queue, max, consumers).await?;
-        }
         if rows.is_empty() {
             let emptiness = self.next_due(queue).await?;
-            if emptiness == Emptiness::Contended {
-                // Or it lies below the floor.
-                self.look_for_floor(queue).await?;
+            if emptiness != Emptiness::Contended {
+                return Ok(Received::Empty(emptiness));
             }
-            return Ok(Received::Empty(emptiness));
+            // Something is due: others have it locked, or it lies below the floor.
+            let floor = self.look_for_floor(queue).await?;
+            rows = self.lease_from(floor, queue, max, consumers).await?;
+            if rows.is_empty() {
+                return Ok(Received::Empty(Emptiness::Contended));
+            }
         }
         rows.iter().map(lease).collect::<Result<_, _>>().map(Received::Leases)
     }
@@ -44,7 +44,7 @@ impl PostgresLog {
         max: i32,
         consumers: i32,
     ) -> Result<Vec<PgRow>, LogError> {
-        let (turn, first_id) = floor.segment.unwrap_or((i32::MIN, i64::MIN));
+        let (turn, first_id) = floor.from();
         let rows = sqlx::query(self.sql.receive.clone())
             .bind(queue.0)
             .bind(max)

@@ -136,13 +136,16 @@ macro_rules! gather {
     };
 }
 
-/// Without a look at what is due: delayed and expired entries are living ones.
+/// Without a look at what is due: delayed and expired entries are living ones. What a transaction
+/// that is under way brings back is due from when that began, so a moment is left for it.
 const FLOOR: &str = "
-select s.turn, s.first_id, coalesce(
-  (select available_at from redelivery where queue_id=$1 order by available_at limit 1),
-  (extract(epoch from clock_timestamp())*1000)::int8+$2::int8)
-from (select) one left join lateral (
-  select turn, first_id from segment where queue_id=$1 and not held order by turn, first_id limit 1) s on true";
+with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now)
+select s.turn, s.first_id, least(
+  (select available_at from redelivery where queue_id=$1 and available_at>=$5::int8 order by available_at limit 1),
+  now-200)
+from clock left join lateral (
+  select turn, first_id from segment where queue_id=$1 and not held and (turn,first_id)>=($3::int,$4::int8)
+  order by turn, first_id limit 1) s on true";
 
 /// Serves `$4` consumers at once, up to `$2` messages each: a statement costs much the same for one
 /// as for eight. Due redeliveries first (at most half while fresh messages wait; the odd one by a
