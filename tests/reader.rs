@@ -145,7 +145,7 @@ async fn memory_has_an_end() {
     }
     let strings = strings.save_to_buffer().unwrap();
     let mut text = String::from("id\n\"");
-    text.push_str(&"x".repeat(40 << 20));
+    text.push_str(&"x".repeat(96 << 20));
     let file = on_disk(&strings);
     let limits = ReadLimits { memory_bytes: 24 << 20, ..ReadLimits::default() };
     let mut reader = start(Path::new(EXE), file.path(), &ReadOptions::default(), &limits);
@@ -154,7 +154,7 @@ async fn memory_has_an_end() {
     assert!(problem.detail.contains("memory"), "{problem}");
     // The endless field of a csv is not even kept.
     let (file, limits) =
-        (on_disk(text.as_bytes()), ReadLimits { memory_bytes: 64 << 20, ..ReadLimits::default() });
+        (on_disk(text.as_bytes()), ReadLimits { memory_bytes: 112 << 20, ..ReadLimits::default() });
     let mut reader = start(Path::new(EXE), file.path(), &ReadOptions::default(), &limits);
     assert_eq!(drain(&mut reader).await.unwrap_err().kind, ProblemKind::Unreadable);
 }

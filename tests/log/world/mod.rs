@@ -235,6 +235,7 @@ impl<'a> World<'a> {
                     },
                     delay: route.delay,
                     retention: route.retention,
+                    record_outcomes: queue.recorded,
                     ..NewQueue::new(route.name)
                 };
                 self.store.control.ensure_queue(&new).await?;
