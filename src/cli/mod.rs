@@ -6,6 +6,7 @@ mod bench;
 mod common;
 mod config;
 mod database;
+mod delayed;
 mod digest;
 mod handler;
 mod health;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::common::Common;
+use super::delayed::Delayed;
 use super::read_limits::{BadReadLimit, read_limits};
 use super::{complain, signals};
 use crate::config::{Config, ConfigFault};
@@ -122,7 +123,13 @@ impl Args {
         let settings = settings(config, exposure)?;
         let store = Store::open(&url, &options).await?;
         store.migrate().await?;
-        let server = Server::open(store.clone(), |broker| broker, settings, stop).await?;
+        let server = Server::open(
+            store.clone(),
+            |broker| Delayed::new(broker, Duration::ZERO),
+            settings,
+            stop,
+        )
+        .await?;
         common.voice().say(&format!("listening on http://{}", server.address()));
         let ended = server.run().await;
         // What was cut off may hold connections for long; it ends with the process.

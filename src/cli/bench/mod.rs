@@ -9,7 +9,6 @@
 
 mod cases;
 mod chart;
-mod delayed;
 mod error;
 mod load;
 mod queue;

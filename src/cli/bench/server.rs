@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::delayed::Delayed;
+use super::super::delayed::Delayed;
 use super::error::BenchError;
 use super::scene::Scene;
 use crate::broker::SqlBrokerLimits;

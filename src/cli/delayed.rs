@@ -1,5 +1,6 @@
-//! The simulated creation: a broker that takes its time before each publish. It exists here alone,
-//! so that the server that is measured is the one that is shipped.
+//! The simulated creation of `rowmill bench`: a broker that takes its time before each publish, or no
+//! time. `serve` has the second: a server is generic over its broker, and with one broker for both
+//! commands it is compiled once, and the server that is measured is the one that is shipped.
 
 use std::future::Future;
 use std::time::Duration;
@@ -26,6 +27,12 @@ pub(super) struct Delayed<B> {
 impl<B> Delayed<B> {
     pub(super) fn new(broker: B, delay: Duration) -> Self {
         Self { broker, delay }
+    }
+
+    async fn create(&self) {
+        if !self.delay.is_zero() {
+            sleep(self.delay).await;
+        }
     }
 }
 
@@ -60,7 +67,7 @@ impl<B: Broker> Broker for Delayed<B> {
     }
 
     async fn publish(&self, to: &Publishing, batch: RowBatch) -> Result<Published, BrokerError> {
-        sleep(self.delay).await;
+        self.create().await;
         self.broker.publish(to, batch).await
     }
 
@@ -70,7 +77,7 @@ impl<B: Broker> Broker for Delayed<B> {
         messages: Vec<MessageBody>,
         once: Option<Once>,
     ) -> Result<Vec<Vec<CopyOf>>, BrokerError> {
-        sleep(self.delay).await;
+        self.create().await;
         self.broker.publish_messages(topic, messages, once).await
     }
 
