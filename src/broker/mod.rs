@@ -13,8 +13,10 @@ pub mod fanout;
 mod join;
 mod joined;
 pub mod keeper;
+mod limits;
 mod lookups;
 mod names;
+mod origins;
 mod publishes;
 mod routing;
 mod sql;
@@ -24,4 +26,5 @@ pub use contract::{
     Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
 };
 pub use join::JoinLimits;
-pub use sql::{SqlBroker, SqlBrokerLimits};
+pub use limits::SqlBrokerLimits;
+pub use sql::SqlBroker;

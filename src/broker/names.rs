@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::cache::{read, write};
 use super::contract::BrokerError;
 use crate::domain::{QueueName, TopicName};
+use crate::store::Store;
 use crate::store::control::Queue;
 use crate::store::log::TopicId;
-use crate::store::{Store, StoreError};
 
 /// How long what was found is trusted.
 const FRESH: Duration = Duration::from_secs(1);
@@ -34,23 +34,23 @@ impl Names {
     }
 
     /// A queue by its name.
-    pub(super) async fn queue(&self, name: &QueueName) -> Result<Queue, NotFound> {
+    pub(super) async fn queue(&self, name: &QueueName) -> Result<Queue, BrokerError> {
         if let Some(queue) = self.queues.get(name) {
             return Ok(queue);
         }
         let found = self.store.control.queue(name).await?;
-        let queue = found.ok_or_else(|| NotFound::Name(BrokerError::NoQueue(name.clone())))?;
+        let queue = found.ok_or_else(|| BrokerError::NoQueue(name.clone()))?;
         self.queues.put(name.clone(), queue.clone());
         Ok(queue)
     }
 
     /// A topic's number by its name.
-    pub(super) async fn topic(&self, name: &TopicName) -> Result<TopicId, NotFound> {
+    pub(super) async fn topic(&self, name: &TopicName) -> Result<TopicId, BrokerError> {
         if let Some(topic) = self.topics.get(name) {
             return Ok(topic);
         }
         let found = self.store.control.topic(name).await?;
-        let topic = found.ok_or_else(|| NotFound::Name(BrokerError::NoTopic(name.clone())))?;
+        let topic = found.ok_or_else(|| BrokerError::NoTopic(name.clone()))?;
         self.topics.put(name.clone(), topic);
         Ok(topic)
     }
@@ -59,21 +59,6 @@ impl Names {
     pub(super) fn forget(&self) {
         self.queues.clear();
         self.topics.clear();
-    }
-}
-
-/// Why a name led to nothing.
-#[derive(Debug)]
-pub(super) enum NotFound {
-    /// There is nothing of that name.
-    Name(BrokerError),
-    /// The database failed.
-    Store(StoreError),
-}
-
-impl From<StoreError> for NotFound {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
     }
 }
 

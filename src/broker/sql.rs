@@ -5,30 +5,28 @@
 //! [`wake`](super::wake) for how other processes are heard), until the next delayed message comes
 //! due, or for `poll` at most: SQLite has no way to be told what another process published.
 
-use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::attributes::RowAttributes;
-use super::cache::{read, write};
 use super::contract::{
     Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
 };
 use super::fanout::route;
-use super::join::{JoinLimits, Joiner};
+use super::join::Joiner;
 use super::joined::{Receives, Settle, Settles, Share, SharedError};
-use super::names::{Names, NotFound};
+use super::limits::SqlBrokerLimits;
+use super::names::Names;
+use super::origins::{UploadOrigin, Uploads};
 use super::publishes::{NotPublished, Placed, Publish, Publishes};
 use super::routing::Routing;
 use super::wake::Bell;
 use crate::domain::{
-    Delivery, Lease, Message, MessageId, MessageKey, Origin, QueueName, QueueStats, Receipt, Row,
-    RowNumber, Settled, Settlement, TopicName, units,
+    Delivery, Lease, Message, MessageId, MessageKey, QueueName, QueueStats, Receipt, Row, Settled,
+    Settlement, TopicName,
 };
 use crate::store::control::{Queue, UploadState};
 use crate::store::log::{
@@ -36,50 +34,6 @@ use crate::store::log::{
     UploadId,
 };
 use crate::store::{Store, StoreError};
-
-/// Waits and sizes of the broker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SqlBrokerLimits {
-    /// How long a consumer sleeps at most before it looks for what other processes published.
-    #[serde(with = "units::time")]
-    pub poll: Duration,
-    /// How often a publish is routed anew because the topic's queues changed under it.
-    pub reroutes: u32,
-    /// How receives of one queue are joined.
-    pub receives: JoinLimits,
-    /// How settles are joined.
-    pub settles: JoinLimits,
-    /// How publishes of messages that are no rows are joined.
-    pub publishes: JoinLimits,
-    /// How long words to other processes are gathered.
-    #[serde(with = "units::time")]
-    pub gather_words: Duration,
-    /// How long the names of publishes are kept, within which one repeated is made once.
-    #[serde(with = "units::time")]
-    pub names_kept: Duration,
-    /// Messages that one step of a redrive moves.
-    pub redrive_step: u32,
-    /// How long messages that are no rows of uploads are kept after they ended, with their outcomes.
-    #[serde(with = "units::time")]
-    pub ended_kept: Duration,
-}
-
-impl Default for SqlBrokerLimits {
-    fn default() -> Self {
-        Self {
-            poll: Duration::from_millis(500),
-            reroutes: 20,
-            receives: JoinLimits::default(),
-            settles: JoinLimits::default(),
-            publishes: JoinLimits { calls: 1_000, ..JoinLimits::default() },
-            gather_words: Duration::from_millis(5),
-            names_kept: Duration::from_secs(24 * 3600),
-            redrive_step: 1_000,
-            ended_kept: Duration::from_secs(14 * 24 * 3600),
-        }
-    }
-}
 
 /// The shortest and the longest wait before a look that others' locks made empty is repeated.
 const CONTENDED_MS: std::ops::RangeInclusive<u64> = 1..=4;
@@ -99,27 +53,7 @@ struct Inner {
     bell: Bell,
     routing: Arc<Routing>,
     names: Names,
-    uploads: RwLock<HashMap<UploadId, Arc<UploadOrigin>>>,
-}
-
-/// What a delivery says of its upload; it never changes once the header was read.
-#[derive(Debug)]
-pub(super) struct UploadOrigin {
-    upload_id: Uuid,
-    filename: Arc<str>,
-    sheets: Vec<Option<Arc<str>>>,
-}
-
-impl UploadOrigin {
-    /// Where a row of it came from.
-    pub(super) fn origin(&self, (sheet, row): (u16, RowNumber)) -> Origin {
-        Origin {
-            upload_id: self.upload_id,
-            filename: Arc::clone(&self.filename),
-            sheet: self.sheets.get(usize::from(sheet)).cloned().flatten(),
-            row,
-        }
-    }
+    uploads: Uploads,
 }
 
 fn shared(error: SharedError) -> BrokerError {
@@ -133,13 +67,6 @@ fn shared(error: SharedError) -> BrokerError {
 /// The task that joins calls ends with the runtime, and a step only if it panics.
 fn died() -> BrokerError {
     BrokerError::Store("the step that joined this call died".into())
-}
-
-fn not_found(error: NotFound) -> BrokerError {
-    match error {
-        NotFound::Name(error) => error,
-        NotFound::Store(error) => error.into(),
-    }
 }
 
 impl SqlBroker {
@@ -164,12 +91,12 @@ impl SqlBroker {
             ),
             settles: Joiner::new(Settles(store.clone()), limits.settles),
             names: Names::new(store.clone()),
+            uploads: Uploads::new(store.clone()),
             store,
             key,
             limits,
             bell,
             routing,
-            uploads: RwLock::default(),
         })))
     }
 
@@ -241,11 +168,11 @@ impl SqlBroker {
     }
 
     pub(super) async fn queue(&self, name: &QueueName) -> Result<Queue, BrokerError> {
-        self.0.names.queue(name).await.map_err(not_found)
+        self.0.names.queue(name).await
     }
 
     async fn topic(&self, name: &TopicName) -> Result<TopicId, BrokerError> {
-        self.0.names.topic(name).await.map_err(not_found)
+        self.0.names.topic(name).await
     }
 
     /// Forgets what it knows of topics and queues, because one was made, changed or deleted here.
@@ -254,20 +181,7 @@ impl SqlBroker {
     }
 
     pub(super) async fn upload(&self, id: UploadId) -> Result<Arc<UploadOrigin>, BrokerError> {
-        let known = read(&self.0.uploads).get(&id).cloned();
-        if let Some(upload) = known {
-            return Ok(upload);
-        }
-        let upload = self.0.store.control.upload(id).await?;
-        let sheets = crate::store::control::sheet_names(&upload.sheets)
-            .map_err(|error| StoreError::Damaged(error.to_string()))?;
-        let source = Arc::new(UploadOrigin {
-            upload_id: upload.public_id,
-            filename: upload.filename.into(),
-            sheets: sheets.into_iter().map(|name| name.map(Arc::from)).collect(),
-        });
-        write(&self.0.uploads).insert(id, Arc::clone(&source));
-        Ok(source)
+        self.0.uploads.get(id).await
     }
 
     /// Whether what is being asked was done before, by a call whose answer was lost.
@@ -440,7 +354,7 @@ impl Broker for SqlBroker {
     async fn describe(&self, fence: Fence, sheets: &str) -> Result<(), BrokerError> {
         self.0.store.control.set_sheets(fence, sheets).await?;
         // What was read of the upload before is out of date now.
-        write(&self.0.uploads).remove(&fence.upload);
+        self.0.uploads.forget(fence.upload);
         Ok(())
     }
 
