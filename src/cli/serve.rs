@@ -11,8 +11,7 @@ use super::read_limits::{BadReadLimit, read_limits};
 use super::{complain, signals};
 use crate::config::{Config, ConfigFault};
 use crate::domain::units;
-use crate::http::server::{Exposure, Server, ServerEnd, ServerError, ServerSettings};
-use crate::ingest::intake::IntakeSettings;
+use crate::http::server::{Exposure, Server, ServerEnd, ServerError};
 use crate::store::{Store, StoreError};
 use crate::worker::Stop;
 use crate::worker::handler::raise_open_files;
@@ -120,7 +119,8 @@ impl Args {
         if url.starts_with("postgres") {
             options.wait = config.server.connection_wait;
         }
-        let settings = settings(config, exposure)?;
+        let exe = std::env::current_exe().map_err(ServeError::Exe)?;
+        let settings = config.server_settings(exe, exposure);
         let store = Store::open(&url, &options).await?;
         store.migrate().await?;
         let server = Server::open(
@@ -161,26 +161,6 @@ impl Args {
 pub(super) fn database_url(said: Option<String>) -> String {
     let environment = || std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
     said.or_else(environment).unwrap_or_else(|| DATABASE.to_owned())
-}
-
-fn settings(config: Config, exposure: Exposure) -> Result<ServerSettings, ServeError> {
-    let Config { server, http, intake, ingest, read, broker, .. } = config;
-    Ok(ServerSettings {
-        listen: server.listen,
-        limits: http,
-        broker,
-        intake: IntakeSettings {
-            exe: std::env::current_exe().map_err(ServeError::Exe)?,
-            spool: intake.spool,
-            read,
-            ingest,
-            lease: intake.lease,
-            claim_every: intake.claim_every.min(intake.lease / 3),
-            reader_wait: intake.reader_wait,
-        },
-        grace: server.grace,
-        exposure,
-    })
 }
 
 /// A lease too short could not be renewed in time by a busy server.

@@ -9,6 +9,7 @@
 mod check;
 mod load;
 mod print;
+mod server;
 
 use std::path::PathBuf;
 use std::time::Duration;

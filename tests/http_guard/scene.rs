@@ -4,12 +4,10 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder, Response};
-use rowmill::broker::{SqlBroker, SqlBrokerLimits};
-use rowmill::http::server::{Exposure, Server, ServerEnd, ServerSettings};
-use rowmill::http::{HttpLimits, SafetyLimits};
-use rowmill::ingest::IngestLimits;
-use rowmill::ingest::intake::IntakeSettings;
-use rowmill::workbook::ReadLimits;
+use rowmill::broker::SqlBroker;
+use rowmill::config::Config;
+use rowmill::http::SafetyLimits;
+use rowmill::http::server::{Exposure, Server, ServerEnd};
 use rowmill::worker::Stop;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -122,22 +120,13 @@ impl Local {
         let database = TestDatabase::sqlite();
         let store = database.open(4).await;
         let home = tempfile::tempdir().unwrap();
-        let settings = ServerSettings {
-            listen: "127.0.0.1:0".into(),
-            limits: HttpLimits { safety, ..HttpLimits::default() },
-            broker: SqlBrokerLimits::default(),
-            intake: IntakeSettings {
-                exe: env!("CARGO_BIN_EXE_rowmill").into(),
-                spool: home.path().join("spool"),
-                read: ReadLimits::default(),
-                ingest: IngestLimits::default(),
-                lease: Duration::from_secs(15),
-                claim_every: Duration::from_secs(5),
-                reader_wait: Duration::from_secs(10),
-            },
-            grace: PATIENCE,
-            exposure: Exposure::Loopback,
-        };
+        let mut config = Config::default();
+        config.server.listen = "127.0.0.1:0".into();
+        config.server.grace = PATIENCE;
+        config.intake.spool = home.path().join("spool");
+        config.http.safety = safety;
+        let exe = env!("CARGO_BIN_EXE_rowmill").into();
+        let settings = config.server_settings(exe, Exposure::Loopback);
         let stop = Stop::default();
         let carry = |broker: SqlBroker| broker;
         let server = Server::open(store, carry, settings, stop.clone()).await.unwrap();

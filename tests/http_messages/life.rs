@@ -2,13 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rowmill::broker::{SqlBroker, SqlBrokerLimits};
-use rowmill::http::HttpLimits;
-use rowmill::http::server::{Exposure, Server, ServerEnd, ServerSettings};
-use rowmill::ingest::IngestLimits;
-use rowmill::ingest::intake::IntakeSettings;
+use rowmill::broker::SqlBroker;
+use rowmill::config::Config;
+use rowmill::http::server::{Exposure, Server, ServerEnd};
 use rowmill::store::control::NewQueue;
-use rowmill::workbook::ReadLimits;
 use rowmill::worker::Stop;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -183,22 +180,12 @@ async fn a_server_whose_database_is_gone_is_not_healthy() {
     let database = TestDatabase::sqlite();
     let store = database.open(2).await;
     let home = tempfile::tempdir().unwrap();
-    let settings = ServerSettings {
-        listen: "127.0.0.1:0".into(),
-        limits: HttpLimits::default(),
-        broker: SqlBrokerLimits::default(),
-        intake: IntakeSettings {
-            exe: env!("CARGO_BIN_EXE_rowmill").into(),
-            spool: home.path().join("spool"),
-            read: ReadLimits::default(),
-            ingest: IngestLimits::default(),
-            lease: Duration::from_secs(15),
-            claim_every: Duration::from_secs(5),
-            reader_wait: Duration::from_secs(10),
-        },
-        grace: Duration::from_secs(5),
-        exposure: Exposure::Loopback,
-    };
+    let mut config = Config::default();
+    config.server.listen = "127.0.0.1:0".into();
+    config.server.grace = Duration::from_secs(5);
+    config.intake.spool = home.path().join("spool");
+    let exe = env!("CARGO_BIN_EXE_rowmill").into();
+    let settings = config.server_settings(exe, Exposure::Loopback);
     let stop = Stop::default();
     let carry = |broker: SqlBroker| broker;
     let server = Server::open(store.clone(), carry, settings, stop.clone()).await.unwrap();

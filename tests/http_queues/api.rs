@@ -5,14 +5,11 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use rowmill::api::{Copy, Delivery, NewMessage, NewQueue, QueueTerms};
-use rowmill::broker::{SqlBroker, SqlBrokerLimits};
+use rowmill::broker::SqlBroker;
 use rowmill::client::{Client, ClientError, ClientLimits};
-use rowmill::http::HttpLimits;
-use rowmill::http::server::{Exposure, Server, ServerSettings};
-use rowmill::ingest::IngestLimits;
-use rowmill::ingest::intake::IntakeSettings;
+use rowmill::config::Config;
+use rowmill::http::server::{Exposure, Server};
 use rowmill::store::Store;
-use rowmill::workbook::ReadLimits;
 use rowmill::worker::Stop;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
@@ -39,22 +36,12 @@ impl Api {
     pub(crate) async fn on(database: &TestDatabase) -> Self {
         let store = database.open(6).await;
         let home = tempfile::tempdir().unwrap();
-        let settings = ServerSettings {
-            listen: "127.0.0.1:0".into(),
-            limits: HttpLimits::default(),
-            broker: SqlBrokerLimits::default(),
-            intake: IntakeSettings {
-                exe: env!("CARGO_BIN_EXE_rowmill").into(),
-                spool: home.path().join("spool"),
-                read: ReadLimits::default(),
-                ingest: IngestLimits::default(),
-                lease: Duration::from_secs(15),
-                claim_every: Duration::from_secs(5),
-                reader_wait: Duration::from_secs(10),
-            },
-            grace: Duration::from_secs(5),
-            exposure: Exposure::Loopback,
-        };
+        let mut config = Config::default();
+        config.server.listen = "127.0.0.1:0".into();
+        config.server.grace = Duration::from_secs(5);
+        config.intake.spool = home.path().join("spool");
+        let exe = env!("CARGO_BIN_EXE_rowmill").into();
+        let settings = config.server_settings(exe, Exposure::Loopback);
         let stop = Stop::default();
         let carry = |broker: SqlBroker| broker;
         let server = Server::open(store.clone(), carry, settings, stop.clone()).await.unwrap();

@@ -8,12 +8,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::super::delayed::Delayed;
 use super::error::BenchError;
 use super::scene::Scene;
-use crate::broker::SqlBrokerLimits;
-use crate::http::HttpLimits;
-use crate::http::server::{Exposure, Server, ServerEnd, ServerSettings};
+use crate::config::Config;
+use crate::http::server::{Exposure, Server, ServerEnd};
 use crate::ingest::IngestLimits;
-use crate::ingest::intake::IntakeSettings;
-use crate::workbook::ReadLimits;
 use crate::worker::Stop;
 
 /// Rows that are in creation at the same time, as in the original: what the queue between upload
@@ -23,8 +20,8 @@ pub(super) const IN_FLIGHT: usize = 400;
 const PRODUCERS: usize = 10;
 /// How long rows may take to fill a batch: one that is not full could cost a whole turn more.
 const BATCH_WAIT: Duration = Duration::from_millis(50);
-/// How long an ingestion lasts without being renewed, how often to look for those that are not, and
-/// how long a file waits for a reader. Nobody dies here, and nobody else uploads.
+/// How long an ingestion lasts without being renewed, and how long a file waits for a reader. Nobody
+/// dies here, and nobody else uploads.
 const LEASE: Duration = Duration::from_secs(30);
 /// How long it may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -42,28 +39,20 @@ impl Running {
     pub(super) async fn start(scene: &Scene, delay: Duration) -> Result<Self, BenchError> {
         let exe = std::env::current_exe()
             .map_err(|source| BenchError::Io { what: "this program's own file", source })?;
-        let settings = ServerSettings {
-            listen: "127.0.0.1:0".into(),
-            limits: HttpLimits::default(),
-            broker: SqlBrokerLimits::default(),
-            intake: IntakeSettings {
-                exe,
-                spool: scene.home.path().join("spool"),
-                read: ReadLimits::default(),
-                ingest: IngestLimits {
-                    queued_rows: IN_FLIGHT,
-                    batch_rows: IN_FLIGHT / PRODUCERS,
-                    batch_wait: BATCH_WAIT,
-                    producers: PRODUCERS,
-                    ..IngestLimits::default()
-                },
-                lease: LEASE,
-                claim_every: LEASE,
-                reader_wait: LEASE,
-            },
-            grace: GRACE,
-            exposure: Exposure::Loopback,
+        let mut config = Config::default();
+        config.server.listen = "127.0.0.1:0".into();
+        config.server.grace = GRACE;
+        config.intake.spool = scene.home.path().join("spool");
+        config.intake.lease = LEASE;
+        config.intake.reader_wait = LEASE;
+        config.ingest = IngestLimits {
+            queued_rows: IN_FLIGHT,
+            batch_rows: IN_FLIGHT / PRODUCERS,
+            batch_wait: BATCH_WAIT,
+            producers: PRODUCERS,
+            ..config.ingest
         };
+        let settings = config.server_settings(exe, Exposure::Loopback);
         let stop = Stop::default();
         let carry = |broker| Delayed::new(broker, delay);
         let server = Server::open(scene.store.clone(), carry, settings, stop.clone()).await?;
