@@ -17,7 +17,6 @@ use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
@@ -25,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::OpenApi;
 
 use super::extract::{PathName, QueryOf};
+use super::openapi::PROBLEM;
 use super::{ApiError, App};
 use crate::api;
 use crate::broker::Broker;
@@ -161,19 +161,17 @@ struct ConnectQuery {
     responses(
         (status = 101, description = "The WebSocket begins"),
         (status = 400, description = "No WebSocket is asked for, or not rightly",
-            body = api::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Asked for by a page of another origin",
-            body = api::Problem, content_type = "application/problem+json"),
+            body = api::Problem, content_type = PROBLEM),
         (status = 404, description = "There is no such queue",
-            body = api::Problem, content_type = "application/problem+json"),
+            body = api::Problem, content_type = PROBLEM),
         (status = 405, description = "Not by HEAD",
-            body = api::Problem, content_type = "application/problem+json"),
+            body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The name or the query cannot be",
-            body = api::Problem, content_type = "application/problem+json"),
+            body = api::Problem, content_type = PROBLEM),
         (status = 426, description = "The connection cannot become a WebSocket",
-            body = api::Problem, content_type = "application/problem+json"),
+            body = api::Problem, content_type = PROBLEM),
         (status = 503, description = "Too many are open, or the server stops",
-            body = api::Problem, content_type = "application/problem+json"),
+            body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["consume"])),
 )]
@@ -181,7 +179,6 @@ async fn connect<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(queue): PathName<QueueName>,
     QueryOf(asked): QueryOf<ConnectQuery>,
-    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let most = app.limits.messages;
@@ -191,14 +188,6 @@ async fn connect<B: Broker + Clone>(
     }
     let acks = if asked.auto_ack { Acks::ByServer } else { Acks::ByClient };
     let upgrade = upgrade.map_err(no_websocket)?;
-    if !same_origin(&headers) {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "other-origin",
-            "Pages of other origins may not do that",
-            "the `Origin` of the request is not this server",
-        ));
-    }
     if app.store.control.queue(&queue).await?.is_none() {
         return Err(ApiError::missing("queue", queue));
     }
@@ -223,38 +212,9 @@ fn no_websocket(rejection: WebSocketUpgradeRejection) -> ApiError {
     ApiError::new(rejection.into_response().status(), "no-websocket", title, detail)
 }
 
-/// Whether a page asks for it that is not from here. Programs name no origin.
-fn same_origin(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let Some(origin) = text(header::ORIGIN) else { return true };
-    let authority = origin.split_once("://").map(|(_, authority)| authority);
-    authority.zip(text(header::HOST)).is_some_and(|(from, to)| from.eq_ignore_ascii_case(to))
-}
-
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
-
-    #[test]
-    fn pages_of_other_origins_are_known() {
-        let from = |origin: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, HeaderValue::from_static("localhost:8000"));
-            if let Some(origin) = origin {
-                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-            }
-            same_origin(&headers)
-        };
-        assert!(from(None));
-        assert!(from(Some("http://localhost:8000")));
-        assert!(from(Some("https://LOCALHOST:8000")));
-        for other in ["http://evil.example", "http://localhost:8001", "null", "", "http://"] {
-            assert!(!from(Some(other)), "{other:?}");
-        }
-        assert!(!from(Some("http://evil.example/localhost:8000")));
-    }
 
     #[tokio::test]
     async fn sockets_are_counted() {
