@@ -2,6 +2,7 @@
 //! tells the defaults.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +120,31 @@ impl Default for MessageLimits {
 }
 
 impl MessageLimits {
+    /// How long an extend asks for.
+    ///
+    /// # Errors
+    /// What is wrong with it, for who asked.
+    pub(super) fn lasting(&self, seconds: f64) -> Result<Duration, String> {
+        let bounds = self.extend_seconds;
+        let wrong = || format!("`seconds` is {bounds}, not {seconds}");
+        let lasting = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+        let (least, most) = (bounds.least, bounds.most);
+        let held = Duration::from_secs(least.into())..=Duration::from_secs(most.into());
+        if held.contains(&lasting) { Ok(lasting) } else { Err(wrong()) }
+    }
+
+    /// The delay that a nack asks for.
+    ///
+    /// # Errors
+    /// What is wrong with it, for who asked.
+    pub(super) fn delay(&self, seconds: f64) -> Result<Duration, String> {
+        let most = self.nack_delay_seconds;
+        let delay = Duration::try_from_secs_f64(seconds).ok();
+        delay
+            .filter(|delay| *delay <= Duration::from_secs(most.into()))
+            .ok_or_else(|| format!("`delay_seconds` is 0 to {most}, not {seconds}"))
+    }
+
     /// What is wrong with the name of an attribute, if anything is.
     pub(super) fn name_fault(&self, name: &str) -> Option<String> {
         let length = u32::try_from(name.chars().count()).unwrap_or(u32::MAX);

@@ -13,19 +13,36 @@ pub(super) struct OfBody;
 
 impl IntoResponses for OfBody {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let told = [
+        problems(&[
             ("400", "The body is not JSON, or it broke off"),
             ("408", "The client stopped sending"),
             ("413", "The body passes a limit"),
             ("415", "The body is not said to be JSON"),
-        ];
-        let all = told.into_iter().fold(ResponsesBuilder::new(), |all, (status, meaning)| {
-            let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-            all.response(
-                status,
-                ResponseBuilder::new().description(meaning).content(PROBLEM, problem),
-            )
-        });
-        all.build().into()
+        ])
     }
+}
+
+/// Why a message's delivery cannot be ended, or lengthened, by the message's id.
+pub(super) struct OfHands;
+
+impl IntoResponses for OfHands {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[
+            ("404", "There is no such message, or it is gone"),
+            ("409", "It waits: nobody has it in hands"),
+            ("410", "It has ended, and not as was asked"),
+            ("422", "The request says something that cannot be"),
+        ])
+    }
+}
+
+fn problems(told: &[(&str, &str)]) -> BTreeMap<String, RefOr<Response>> {
+    let all = told.iter().fold(ResponsesBuilder::new(), |all, (status, meaning)| {
+        let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+        all.response(
+            *status,
+            ResponseBuilder::new().description(*meaning).content(PROBLEM, problem),
+        )
+    });
+    all.build().into()
 }

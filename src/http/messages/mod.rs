@@ -17,7 +17,7 @@ use utoipa::OpenApi;
 use super::extract::{MaybeJson, PathName};
 use super::limits::MessageLimits;
 use super::openapi::PROBLEM;
-use super::refusals::OfBody;
+use super::refusals::{OfBody, OfHands};
 use super::{ApiError, App};
 use crate::api;
 use crate::broker::Broker;
@@ -79,10 +79,7 @@ async fn show<B: Broker + Clone>(
     responses(
         (status = 204, description = "It is done"),
         OfBody,
-        (status = 404, description = "There is no such message, or it is gone", body = api::Problem, content_type = PROBLEM),
-        (status = 409, description = "It waits: nobody has it in hands", body = api::Problem, content_type = PROBLEM),
-        (status = 410, description = "It has ended otherwise", body = api::Problem, content_type = PROBLEM),
-        (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+        OfHands,
     ),
     security(("key" = ["consume"])),
 )]
@@ -105,10 +102,7 @@ async fn ack<B: Broker + Clone>(
     responses(
         (status = 204, description = "Its delivery has ended"),
         OfBody,
-        (status = 404, description = "There is no such message, or it is gone", body = api::Problem, content_type = PROBLEM),
-        (status = 409, description = "It waits: nobody has it in hands", body = api::Problem, content_type = PROBLEM),
-        (status = 410, description = "It has ended", body = api::Problem, content_type = PROBLEM),
-        (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+        OfHands,
     ),
     security(("key" = ["consume"])),
 )]
@@ -117,7 +111,7 @@ async fn nack<B: Broker + Clone>(
     PathName(text): PathName<String>,
     MaybeJson(asked): MaybeJson<api::NackOne>,
 ) -> Result<StatusCode, ApiError> {
-    let after = asked.delay_seconds.map(|asked| delay(asked, &app.limits.message)).transpose()?;
+    let after = delay(asked.delay_seconds, &app.limits.message)?;
     settle(&app, &text, Verdict::Retry { reason: asked.reason.into(), after }).await
 }
 
@@ -132,10 +126,7 @@ async fn nack<B: Broker + Clone>(
     responses(
         (status = 204, description = "It is dead"),
         OfBody,
-        (status = 404, description = "There is no such message, or it is gone", body = api::Problem, content_type = PROBLEM),
-        (status = 409, description = "It waits: nobody has it in hands", body = api::Problem, content_type = PROBLEM),
-        (status = 410, description = "It has ended", body = api::Problem, content_type = PROBLEM),
-        (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+        OfHands,
     ),
     security(("key" = ["consume"])),
 )]
@@ -159,10 +150,7 @@ async fn reject<B: Broker + Clone>(
     responses(
         (status = 200, description = "How long it lasts now", body = api::ExtendedOne),
         OfBody,
-        (status = 404, description = "There is no such message, or it is gone", body = api::Problem, content_type = PROBLEM),
-        (status = 409, description = "It waits: nobody has it in hands", body = api::Problem, content_type = PROBLEM),
-        (status = 410, description = "It has ended", body = api::Problem, content_type = PROBLEM),
-        (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+        OfHands,
     ),
     security(("key" = ["consume"])),
 )]
@@ -240,21 +228,16 @@ pub(super) fn lasting(
     asked: Option<u32>,
     limits: &MessageLimits,
 ) -> Result<Option<Duration>, ApiError> {
-    let bounds = limits.extend_seconds;
-    match asked {
-        Some(asked) if !bounds.hold(asked) => {
-            Err(ApiError::invalid(format!("`seconds` is {bounds}, not {asked}")))
-        }
-        asked => Ok(asked.map(|asked| Duration::from_secs(u64::from(asked)))),
-    }
+    let lasting = |asked: u32| limits.lasting(asked.into()).map_err(ApiError::invalid);
+    asked.map(lasting).transpose()
 }
 
 /// The delay that a nack asks for; 422 when there can be none such.
-pub(super) fn delay(asked: f64, limits: &MessageLimits) -> Result<Duration, ApiError> {
-    let most = limits.nack_delay_seconds;
-    let longest = Duration::from_secs(u64::from(most));
-    let delay = Duration::try_from_secs_f64(asked).ok().filter(|delay| *delay <= longest);
-    delay.ok_or_else(|| ApiError::invalid(format!("`delay_seconds` is 0 to {most}, not {asked}")))
+pub(super) fn delay(
+    asked: Option<f64>,
+    limits: &MessageLimits,
+) -> Result<Option<Duration>, ApiError> {
+    asked.map(|asked| limits.delay(asked).map_err(ApiError::invalid)).transpose()
 }
 
 fn id_of(text: &str) -> Result<MessageId, ApiError> {

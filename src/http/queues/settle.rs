@@ -114,7 +114,7 @@ fn by_lease(
         all.push((ack.receipt, Verdict::Done { output: ack.output.map(text) }));
     }
     for nack in asked.nacks {
-        let after = nack.delay_seconds.map(|asked| delay(asked, limits)).transpose()?;
+        let after = delay(nack.delay_seconds, limits)?;
         all.push((nack.receipt, Verdict::Retry { reason: nack.reason.into(), after }));
     }
     for reject in asked.rejects {

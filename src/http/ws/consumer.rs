@@ -242,8 +242,8 @@ impl<B: Broker + Clone> Consumer<B> {
                     answers.push(Refusal { detail, id: None }.into());
                 }
                 Some(Ok(Message::Text(text))) => {
-                    let done = frame::read(&text, self.app.limits.messages)
-                        .and_then(|said| self.hear(said));
+                    let done =
+                        frame::read(&text, &self.app.limits).and_then(|said| self.hear(said));
                     answers.extend(done.err().map(Pushed::from));
                 }
             }

@@ -11,11 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::api::Pushed;
 use crate::domain::{MessageId, Verdict};
+use crate::http::HttpLimits;
 
-/// The longest delay that a nack may ask for.
-const MOST_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-/// The longest that one extend may ask for.
-const MOST_EXTEND: Duration = Duration::from_secs(12 * 60 * 60);
 /// Characters of an id that are said back in an error.
 const ID_CHARACTERS: usize = 64;
 
@@ -110,11 +107,11 @@ struct Credit {
     credit: usize,
 }
 
-/// Reads a frame; `most` is the highest credit.
+/// Reads a frame; the highest credit is as many messages as one receive may bring.
 ///
 /// # Errors
 /// What to tell the client.
-pub(super) fn read(text: &str, most: usize) -> Result<Said, Refusal> {
+pub(super) fn read(text: &str, limits: &HttpLimits) -> Result<Said, Refusal> {
     let head: Head<'_> = serde_json::from_str(text)
         .map_err(|error| Refusal { detail: format!("that is no frame: {error}"), id: None })?;
     let id = head.id.and_then(|id| serde_json::from_str::<String>(id.get()).ok());
@@ -129,9 +126,7 @@ pub(super) fn read(text: &str, most: usize) -> Result<Said, Refusal> {
             Ok(Said::Verdict(message(&id)?, Verdict::Done { output }))
         }),
         Kind::Nack => fields(text).and_then(|Nack { id, delay_seconds, reason, .. }| {
-            let after = delay_seconds
-                .map(|asked| seconds("delay_seconds", asked, Duration::ZERO, MOST_DELAY))
-                .transpose()?;
+            let after = delay_seconds.map(|asked| limits.message.delay(asked)).transpose()?;
             let reason = reason.unwrap_or_default();
             Ok(Said::Verdict(message(&id)?, Verdict::Retry { reason, after }))
         }),
@@ -139,13 +134,13 @@ pub(super) fn read(text: &str, most: usize) -> Result<Said, Refusal> {
             let reason = reason.unwrap_or_default();
             Ok(Said::Verdict(message(&id)?, Verdict::Reject { reason }))
         }),
-        Kind::Extend => fields(text).and_then(|Extend { id, seconds: asked, .. }| {
-            let lasting = seconds("seconds", asked, Duration::from_secs(1), MOST_EXTEND)?;
+        Kind::Extend => fields(text).and_then(|Extend { id, seconds, .. }| {
+            let lasting = limits.message.lasting(seconds)?;
             Ok(Said::Extend(message(&id)?, lasting))
         }),
         Kind::Credit => fields(text).and_then(|Credit { credit, .. }| match credit {
-            credit if credit <= most => Ok(Said::Credit(credit)),
-            credit => Err(format!("`credit` is 0 to {most}, not {credit}")),
+            credit if credit <= limits.messages => Ok(Said::Credit(credit)),
+            credit => Err(format!("`credit` is 0 to {}, not {credit}", limits.messages)),
         }),
     }
     .map_err(refused)
@@ -159,12 +154,6 @@ fn message(id: &str) -> Result<MessageId, String> {
     id.parse().map_err(|_| "`id` is no id of a message".to_owned())
 }
 
-fn seconds(name: &str, asked: f64, least: Duration, most: Duration) -> Result<Duration, String> {
-    let bad = || format!("`{name}` is {} to {}, not {asked}", least.as_secs(), most.as_secs());
-    let asked = Duration::try_from_secs_f64(asked).map_err(|_| bad())?;
-    if (least..=most).contains(&asked) { Ok(asked) } else { Err(bad()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,7 +161,8 @@ mod tests {
     const ID: &str = "00000100-0000-8000-8000-00403cc45d7f";
 
     fn said(text: &str) -> Result<Said, Refusal> {
-        read(&text.replace("ID", ID), 100)
+        let limits = HttpLimits { messages: 100, ..HttpLimits::default() };
+        read(&text.replace("ID", ID), &limits)
     }
 
     #[test]
