@@ -268,7 +268,7 @@ mod tests {
         }
         let room = BodyRoom::new(100);
         for (text, status) in
-            [(r#"{"n":1}"#, None), ("[null]", Some(422)), (" [1]", Some(422)), ("[", Some(400))]
+            [(r#"{"n":1}"#, None), ("[null]", Some(422)), (" [1]", Some(422)), ("{", Some(400))]
         {
             let text =
                 read(Body::from(text), 100, Duration::from_secs(5), &room).await.ok().unwrap();
