@@ -169,6 +169,7 @@ impl Store {
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("enable_material", "off"),
+            ("enable_bitmapscan", "off"),
             ("jit", "off"),
         ]);
         // The pool would try a server that refuses it until its wait is over; the first connection
