@@ -9,7 +9,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use calamine::{Reader as _, Xlsx, open_workbook};
 use rowmill::broker::{Publishing, SqlBroker, SqlBrokerLimits};
 use rowmill::ingest::reader::Reader;
 use rowmill::ingest::{Coverage, IngestLimits, Ingested, Job, Progress, ingest};
@@ -39,9 +38,10 @@ pub(crate) async fn compare() {
     let file = file.to_str().unwrap();
     let (mut alone, mut published, mut memory) = (vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
-        alone.push(run(&["calamine-alone", file]).0);
+        alone.push(calamine_alone(file));
         let url = fresh_database().await;
-        let (rate, kilobytes) = run(&["publish", file, &url]);
+        let this = std::env::current_exe().unwrap();
+        let (rate, kilobytes) = run(&this, &["publish", file, &url]);
         published.push(rate);
         memory.push(kilobytes / 1024.0);
     }
@@ -53,30 +53,20 @@ pub(crate) async fn compare() {
     println!("{:>26} {:>9.0} MB", "memory of the processes", median(memory));
 }
 
-/// Runs this program again and reads `rows/s` and kilobytes from its last line.
-pub(crate) fn run(arguments: &[&str]) -> (f64, f64) {
-    let exe = std::env::current_exe().unwrap();
+/// Rows/s of calamine's streaming reader alone; `benches/run` has built it.
+pub(crate) fn calamine_alone(file: &str) -> f64 {
+    let exe = Path::new(env!("CARGO_BIN_EXE_rowmill")).with_file_name("examples/calamine_alone");
+    let (rate, _) = run(&exe, &[file]);
+    rate
+}
+
+/// Runs a program and reads `rows/s` and kilobytes from what it prints.
+fn run(exe: &Path, arguments: &[&str]) -> (f64, f64) {
     let output = Command::new(exe).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut words = text.split_whitespace().map(|word| word.parse::<f64>().unwrap());
     (words.next().unwrap(), words.next().unwrap())
-}
-
-/// Every cell of the first sheet, looked at and dropped.
-pub(crate) fn calamine_alone(file: &str) {
-    let begun = Instant::now();
-    let mut workbook: Xlsx<_> = open_workbook(file).unwrap();
-    let sheet = workbook.sheet_names()[0].clone();
-    let mut cells = workbook.worksheet_cells_reader(&sheet).unwrap();
-    let (mut n, mut last) = (0_u64, 0);
-    while let Some(cell) = cells.next_cell().unwrap() {
-        n += 1;
-        last = cell.get_position().0;
-        std::hint::black_box(cell.get_value());
-    }
-    assert!(n >= u64::from(ROWS) * 5 && last >= ROWS, "calamine saw {n} cells, {last} rows");
-    println!("{} {}", f64::from(ROWS) / begun.elapsed().as_secs_f64(), peak_kilobytes("self"));
 }
 
 /// The file into a database, as `rowmill run` does it.

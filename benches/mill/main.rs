@@ -48,8 +48,6 @@ fn main() {
         ["waiting"] => runtime.block_on(waiting::compare()),
         ["snapshot"] => runtime.block_on(snapshot::compare()),
         ["live"] => runtime.block_on(live::measure()),
-        // What `ingest` starts in processes of their own, to measure their memory.
-        ["calamine-alone", file] => ingest::calamine_alone(file),
         // What `live` starts in a process of its own, to kill it.
         ["hold", url] => runtime.block_on(live::hold(url)),
         ["publish", file, url] => runtime.block_on(ingest::publish(file, url)),

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rowmill::client::UploadOptions;
 
-use crate::ingest::{ROWS, million, peak_kilobytes, run};
+use crate::ingest::{ROWS, calamine_alone, million, peak_kilobytes};
 use crate::server::{Server, children};
 use crate::{ROUNDS, median};
 
@@ -18,7 +18,7 @@ pub(crate) async fn compare() {
     let file = million();
     let (mut alone, mut uploaded, mut memory) = (vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
-        alone.push(run(&["calamine-alone", file.to_str().unwrap()]).0);
+        alone.push(calamine_alone(file.to_str().unwrap()));
         let (rate, kilobytes) = upload(&file).await;
         uploaded.push(rate);
         memory.push(kilobytes / 1024.0);
