@@ -18,3 +18,6 @@ mod engine;
 mod proxy;
 mod scene;
 mod server;
+
+#[cfg(feature = "redis")]
+mod redis;
