@@ -13,6 +13,7 @@ use rowmill::broker::carrier::redis::{RedisCarrier, RedisLimits};
 use rowmill::domain::QueueName;
 
 use crate::engine::Engine;
+use crate::scene::PATIENCE;
 use crate::server::{OwnServer, address_of, shared, url_at};
 
 crate::cases::conformance!(crate::redis::Redis);
@@ -51,7 +52,9 @@ impl Redis {
 
     /// The server as it is, without the driver.
     async fn raw(&self) -> MultiplexedConnection {
-        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(None);
         let client = redis::Client::open(self.url.as_str()).unwrap();
         client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
     }

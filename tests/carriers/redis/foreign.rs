@@ -94,10 +94,10 @@ async fn what_redis_py_publishes_is_taken_released_and_dies() {
     let again = take(carrier, &queue, 3).await;
     let die = handles(&again).into_iter().map(|handle| (handle, "why".to_owned())).collect();
     assert_eq!(carrier.dead(&queue, die).await.unwrap(), vec![Ok(()); 3]);
-    let mut died = take(carrier, &dead, 3).await;
-    for (died, taken) in died.iter_mut().zip(&taken) {
+    let died = take(carrier, &dead, 3).await;
+    for taken in &taken {
+        let mut died = died.iter().find(|died| died.data == taken.data).unwrap().clone();
         assert_eq!(died.attributes.remove("rowmill-reason").as_deref(), Some("why"));
-        assert_eq!((&died.id, &died.data), (&taken.id, &taken.data));
-        assert_eq!(died.attributes, taken.attributes);
+        assert_eq!((&died.id, &died.attributes), (&taken.id, &taken.attributes));
     }
 }
