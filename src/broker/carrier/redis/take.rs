@@ -54,14 +54,17 @@ impl RedisCarrier {
         if max == 0 {
             return Ok(Vec::new());
         }
+        // Who waits reads what is there, too: then there is no need to look before.
+        let mut waited = false;
         loop {
             let mut taken = Vec::new();
             if let Some(cursor) = queue.tends(self.limits.look_every) {
                 let claimed = self.tend(queue, max, &cursor).await;
                 let claimed = claimed.map_err(|error| self.fault(error, queue))?;
                 taken = self.sort_out(queue, claimed).await?;
+                waited = false; // what became due is there now
             }
-            if taken.len() < max {
+            if taken.len() < max && !waited {
                 match self.read(queue, max - taken.len()).await {
                     Ok(more) => taken.extend(more),
                     // What was claimed is worth more than the reason why there is no more.
@@ -73,8 +76,11 @@ impl RedisCarrier {
             if !taken.is_empty() || left.is_zero() {
                 return Ok(taken);
             }
-            let taken = self.wait_for(queue, max, left).await?;
-            if !taken.is_empty() {
+            let came = self.wait_for(queue, max, left).await?;
+            waited = came.is_some();
+            if let Some(taken) = came
+                && !taken.is_empty()
+            {
                 return Ok(taken);
             }
         }
@@ -98,16 +104,17 @@ impl RedisCarrier {
         self.sort_out(queue, entries).await
     }
 
-    /// What comes before there is something to tend to, and within `left`.
+    /// What comes before there is something to tend to, and within `left`; `None` when the stream was
+    /// not asked.
     async fn wait_for(
         &self,
         queue: &Queue,
         max: usize,
         left: Duration,
-    ) -> Result<Vec<Taken>, CarrierError> {
+    ) -> Result<Option<Vec<Taken>>, CarrierError> {
         let block = left.min(queue.tends_in());
         if block.is_zero() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let cmd = Self::read_cmd(queue, max, Some(block));
         match self.wire.wait(&cmd, block).await {
@@ -119,10 +126,10 @@ impl RedisCarrier {
             Some(answer) => {
                 let entries =
                     answer.and_then(read_group).map_err(|error| self.fault(error, queue))?;
-                return self.sort_out(queue, entries).await;
+                return self.sort_out(queue, entries).await.map(Some);
             }
         }
-        Ok(Vec::new())
+        Ok(None)
     }
 
     /// A piece of what must be done now and then; answers up to `most` deliveries that were claimed.
