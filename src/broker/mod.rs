@@ -8,6 +8,7 @@
 
 mod attributes;
 mod cache;
+pub mod carrier;
 mod contract;
 pub mod fanout;
 mod join;
