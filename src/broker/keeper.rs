@@ -144,6 +144,13 @@ impl Keeper {
                 break;
             }
         }
+        for _ in 0..steps {
+            let removed = self.broker.store().log.remove_carried(age, STEP).await?;
+            kept.ended += removed;
+            if removed == 0 {
+                break;
+            }
+        }
         Ok(())
     }
 }
