@@ -7,6 +7,9 @@
 
 use std::time::Duration;
 
+use super::carrier::CarrierError;
+#[cfg(feature = "redis")]
+use super::carrier::redis::{RedisCarrier, RedisLimits};
 use super::contract::{
     Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
 };
@@ -23,6 +26,7 @@ use crate::store::{Store, StoreError};
 macro_rules! registered {
     ($then:ident!($($said:tt)*)) => {
         $then! { [
+            "redis" Redis crate::broker::carrier::redis::RedisCarrier, ["redis", "rediss"], open_redis;
         ] $($said)* }
     };
 }
@@ -80,6 +84,11 @@ macro_rules! declare {
 
 registered!(declare!());
 
+#[cfg(feature = "redis")]
+async fn open_redis(url: String) -> Result<RedisCarrier, CarrierError> {
+    RedisCarrier::connect(&url, RedisLimits::default()).await
+}
+
 macro_rules! each {
     (
         [$($feature:literal $Name:ident $Carrier:ty, $schemes:expr, $open:expr;)*]
@@ -121,8 +130,8 @@ pub enum CannotCarry {
     Store(#[from] StoreError),
 }
 
-impl From<super::carrier::CarrierError> for CannotCarry {
-    fn from(error: super::carrier::CarrierError) -> Self {
+impl From<CarrierError> for CannotCarry {
+    fn from(error: CarrierError) -> Self {
         Self::Broker(error.into())
     }
 }

@@ -4,6 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "redis")]
+#[path = "../support/process.rs"]
+mod process;
+#[cfg(feature = "redis")]
+#[path = "../carriers/server.rs"]
+#[allow(dead_code, reason = "it is the carriers' suite's, and has more")]
+mod redis_server;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -28,5 +35,7 @@ macro_rules! on_both {
 mod deaths;
 mod engine;
 mod messages;
+#[cfg(feature = "redis")]
+mod redis;
 mod rows;
 mod scene;
