@@ -3,7 +3,7 @@
 use redis::{RedisError, Value};
 
 use super::RedisCarrier;
-use super::entry::{Entry, array, attribute, number};
+use super::entry::{Entry, array, attribute, number, text};
 use super::queue::Queue;
 use super::scripts::Call;
 use crate::broker::carrier::{CarrierDepth, CarrierError, Parcel, REASON};
@@ -42,16 +42,19 @@ impl RedisCarrier {
 
     pub(super) async fn purge_all(&self, queue: &Queue) -> Result<u64, CarrierError> {
         let keys = [&*queue.keys.stream, &queue.keys.delayed];
-        let mut all = 0;
+        let (mut all, mut last) = (0, Vec::new());
         loop {
             let call = Call::new(&self.scripts.purge, keys)
                 .arg(self.limits.step_parcels)
-                .arg(self.limits.step_bytes);
+                .arg(self.limits.step_bytes)
+                .arg(&last);
             let answer = self.wire.run(call).await.map_err(|error| self.fault(error, queue))?;
-            let removed = number(&answer.value).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-            all += removed;
-            if removed == 0 {
-                return Ok(all);
+            let mut parts = array(answer.value).unwrap_or_default().into_iter();
+            let removed = parts.next().as_ref().and_then(number).unwrap_or(0);
+            last = parts.next().and_then(text).unwrap_or_default();
+            match u64::try_from(removed) {
+                Ok(removed) if removed > 0 => all += removed,
+                _ => return Ok(all),
             }
         }
     }

@@ -8,8 +8,9 @@
 //! XADD rowmill:{orders} NOMKSTREAM * data '{"number":7}' attr:filename orders.xlsx
 //! ```
 //!
-//! Who consumes reads by the group `rowmill`, under a name of its own, and ends what it did with XACK
-//! and XDEL, so that the stream holds what is not done:
+//! Who consumes reads by the group `rowmill`, under a name of its own (which does not begin with
+//! `rowmill-`), and ends what it did with XACK and XDEL, so that the stream holds what is not done. What
+//! it holds for longer than the queue's deadline goes to another.
 //!
 //! ```text
 //! XREADGROUP GROUP rowmill me COUNT 10 BLOCK 5000 STREAMS rowmill:{orders} >
@@ -20,13 +21,14 @@
 //! The fields `attempts` and `since` stand in entries that came before: how often they were delivered,
 //! and when they came first. A dead queue is a stream like any other, the reason is `attr:rowmill-reason`.
 //!
-//! **How it works.** What is in hands is what is pending in the group. A handle names an entry and
-//! the count of its deliveries; a script settles it only if both are still so. Given back, a parcel
-//! becomes a new entry, or waits in a sorted set until it is due; either wakes those who wait on the
-//! stream. Whoever takes looks now and then (`lua/tend.lua`) at what became due, what was held past its
-//! deadline and what waited too long, a bounded piece at a time; any number of processes may. Where
-//! two steps must be one, a script does them. Nothing is ever trimmed but what was delivered and
-//! acked: below the oldest entry that is pending, or below the oldest that waits.
+//! **How it works.** What is in hands is what is pending in the group, for as long as its consumer's
+//! name says: `rowmill-30000` has 30 s. A handle names an entry and the count of its deliveries; a
+//! script settles it only if both are still so. Given back, a parcel becomes a new entry, or waits in a
+//! sorted set until it is due; either wakes those who wait on the stream. Whoever takes looks now and
+//! then (`lua/tend.lua`) at what became due, what was held past its deadline and what waited too long,
+//! a bounded piece at a time; any number of processes may. Where two steps must be one, a script does
+//! them. Nothing is ever trimmed but what was delivered and acked: below the oldest entry that is
+//! pending, or below the oldest that waits.
 //!
 //! **What it promises.** As much as its server: `appendonly yes` with `appendfsync always` keeps what
 //! it answered through a power cut, `everysec` all but the last second. `maxmemory-policy` must be
@@ -70,7 +72,7 @@ pub struct RedisCarrier {
 }
 
 impl RedisCarrier {
-    /// Connects to `redis://[USER][:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS.
+    /// Connects to `redis://[USER][:PASSWORD@]HOST[:PORT][/DATABASE]`.
     ///
     /// # Errors
     /// [`CarrierError::Outage`] when the server does not answer for as long as the limits say;

@@ -32,12 +32,27 @@ struct Known {
 }
 
 /// What a queue was told to be, as far as it is decided here and not by scripts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
+    /// How long a delivery lasts; it keeps what was so when it began.
+    pub(super) deadline_ms: i64,
     pub(super) dead: Option<QueueName>,
     pub(super) deliveries: Option<u32>,
     pub(super) retention_ms: Option<i64>,
     pub(super) capacity: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        // As in `lua/common.lua`: a stream that nobody made a queue of.
+        Self {
+            deadline_ms: 30_000,
+            dead: None,
+            deliveries: None,
+            retention_ms: None,
+            capacity: None,
+        }
+    }
 }
 
 impl Settings {
@@ -52,6 +67,7 @@ impl Settings {
                     let name = text(value).and_then(|name| String::from_utf8(name).ok());
                     settings.dead = name.and_then(|name| name.parse().ok());
                 }
+                b"deadline_ms" => settings.deadline_ms = n.unwrap_or(settings.deadline_ms),
                 b"deliveries" => settings.deliveries = n.and_then(|n| n.try_into().ok()),
                 b"retention_ms" => settings.retention_ms = n,
                 b"capacity" => settings.capacity = n.and_then(|n| n.try_into().ok()),
@@ -133,6 +149,7 @@ impl RedisCarrier {
         }
         self.wire.run(call).await.map_err(|error| self.fault(error, &queue))?;
         queue.learn(Settings {
+            deadline_ms: deadline,
             dead: plan.dead.clone(),
             deliveries: plan.deliveries,
             retention_ms,

@@ -99,7 +99,7 @@ impl RedisCarrier {
         let keys = &queue.keys;
         let kind = Kind {
             script: &self.scripts.extend,
-            keys: [&*keys.stream, &keys.settings, &keys.holds],
+            keys: [&*keys.stream, &keys.holds],
             before: Some(millis(lasting).to_string()),
             step: self.limits.step_parcels,
             after: |call, ()| call,

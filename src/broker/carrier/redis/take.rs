@@ -82,7 +82,8 @@ impl RedisCarrier {
 
     fn read_cmd(queue: &Queue, max: usize, block: Option<Duration>) -> Cmd {
         let mut cmd = redis::cmd("XREADGROUP");
-        cmd.arg("GROUP").arg("rowmill").arg("rowmill").arg("COUNT").arg(max);
+        let consumer = format!("rowmill-{}", queue.settings().deadline_ms);
+        cmd.arg("GROUP").arg("rowmill").arg(consumer).arg("COUNT").arg(max);
         if let Some(block) = block {
             cmd.arg("BLOCK").arg(block.as_millis().max(1) as u64); // 0 would be for ever
         }

@@ -36,6 +36,8 @@ pub(super) struct Wire {
 struct Shared {
     number: u64,
     connection: Option<MultiplexedConnection>,
+    /// Why there is none, as the last try said, and when.
+    failed: Option<(RedisError, Instant)>,
 }
 
 /// What the server said.
@@ -159,16 +161,31 @@ impl Wire {
         }
     }
 
-    /// The connection that all share; one try to make it, if there is none.
+    /// The connection that all share; one try to make it, if there is none. Who waited for another's
+    /// try takes what came of that: a crowd that tried one after the other would outlast its patience.
     async fn connection(&self) -> RedisResult<(u64, MultiplexedConnection)> {
+        let asked = Instant::now();
         let mut shared = self.shared.lock().await;
         if let Some(connection) = &shared.connection {
             return Ok((shared.number, connection.clone()));
         }
-        let connection = self.open(Some(self.limits.answer)).await?;
-        shared.number += 1;
-        shared.connection = Some(connection.clone());
-        Ok((shared.number, connection))
+        if let Some((error, at)) = &shared.failed
+            && *at > asked
+        {
+            return Err(error.clone());
+        }
+        match self.open(Some(self.limits.answer)).await {
+            Ok(connection) => {
+                shared.number += 1;
+                shared.connection = Some(connection.clone());
+                shared.failed = None;
+                Ok((shared.number, connection))
+            }
+            Err(error) => {
+                shared.failed = Some((error.clone(), Instant::now()));
+                Err(error)
+            }
+        }
     }
 
     async fn open(&self, answer: Option<Duration>) -> RedisResult<MultiplexedConnection> {

@@ -1,8 +1,8 @@
 -- What the scripts share. It stands before each of them.
 
--- One group reads a stream, under one consumer's name, whichever process it is: what is in whose
--- hands is told apart by entry and count of deliveries.
-local GROUP, CONSUMER = 'rowmill', 'rowmill'
+local GROUP = 'rowmill'
+-- What a queue's deadline is if nobody said.
+local DEADLINE = 30000
 
 -- Lua cannot hand more values than this to a call at once.
 local AT_ONCE = 1000
@@ -13,11 +13,16 @@ local function clock()
     return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- How a delivery stands: 1 in its consumer's hands, 0 gone, -1 in other hands.
+-- All processes consume under one name, in which the deadline stands that their deliveries have: what
+-- is in whose hands is told apart by entry and count of deliveries. Others have names of their own.
+local function consumer(deadline) return 'rowmill-' .. string.format('%d', deadline) end
+local function deadline_in(name) return tonumber(string.match(name, '^rowmill%-(%d+)$')) end
+
+-- How a delivery stands: 1 in its consumer's hands (and under which name), 0 gone, -1 in other hands.
 local function standing(stream, id, count)
     local pending = redis.call('XPENDING', stream, GROUP, id, id, 1)[1]
     if not pending then return 0 end
-    if pending[2] == CONSUMER and pending[4] == count then return 1 end
+    if deadline_in(pending[2]) and pending[4] == count then return 1, pending[2] end
     return -1
 end
 
@@ -45,6 +50,7 @@ local function field(fields, name)
     for i = 1, #fields, 2 do
         if fields[i] == name then return fields[i + 1], i end
     end
+    return nil, nil
 end
 
 local function set_field(fields, name, value)

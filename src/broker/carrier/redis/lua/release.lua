@@ -8,8 +8,10 @@ for i = 1, #ARGV, 3 do
     if stands == 1 then
         local fields = fields_of(KEYS[1], id)
         if fields then
-            set_field(fields, 'attempts', (tonumber(field(fields, 'attempts')) or 0) + count)
-            set_field(fields, 'since', field(fields, 'since') or came_at(id))
+            local before = field(fields, 'attempts')
+            local since = field(fields, 'since')
+            set_field(fields, 'attempts', (tonumber(before) or 0) + count)
+            set_field(fields, 'since', since or string.format('%d', came_at(id)))
             if delay > 0 then
                 put_later(KEYS[3], KEYS[2], now + delay, fields)
             else

@@ -8,7 +8,7 @@
 if redis.call('EXISTS', KEYS[1]) == 0 then return NO_QUEUE end
 local most, cursor, look_at = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local now, next_due = clock(), math.huge
-local deadline = tonumber(redis.call('HGET', KEYS[2], 'deadline_ms') or '30000')
+local deadline = tonumber(redis.call('HGET', KEYS[2], 'deadline_ms')) or DEADLINE
 local retention = tonumber(redis.call('HGET', KEYS[2], 'retention_ms'))
 
 local moved = 0
@@ -52,8 +52,8 @@ redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now)
 local claimed, looked, full = {}, 0, false
 if oldest then
     for _, pending in ipairs(redis.call('XPENDING', KEYS[1], GROUP, cursor, '+', look_at)) do
-        local id, idle, count = pending[1], pending[3], pending[4]
-        local left = deadline - idle
+        local id, name, idle, count = unpack(pending)
+        local left = (deadline_in(name) or deadline) - idle
         if left <= 0 then
             local held = tonumber(redis.call('ZSCORE', KEYS[4], id))
             left = held and held - now or 0
@@ -64,7 +64,7 @@ if oldest then
             full, next_due = true, 0
             break
         else
-            local entry = redis.call('XCLAIM', KEYS[1], GROUP, CONSUMER, 0, id)[1]
+            local entry = redis.call('XCLAIM', KEYS[1], GROUP, consumer(deadline), 0, id)[1]
             if entry then
                 claimed[#claimed + 1] = { id, entry[2], count + 1 }
             else
