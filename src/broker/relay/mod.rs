@@ -150,6 +150,15 @@ impl<C: Carrier> Inner<C> {
         Ok(routes)
     }
 
+    /// The carrier was not told something that it will be told later. That an engine is away for a
+    /// moment is no news; that it refuses is.
+    fn unheard(&self, queue: &QueueName, error: CarrierError, what: &'static str) {
+        match self.failed(queue, error) {
+            error @ BrokerError::Outage(_) => tracing::debug!(%queue, %error, what),
+            error => tracing::warn!(%queue, %error, what),
+        }
+    }
+
     /// Gives deliveries back that could not be dealt with. What fails comes at its deadline.
     async fn give_back(&self, queue: &QueueName, handles: Vec<Handle>) {
         if handles.is_empty() {
@@ -157,7 +166,7 @@ impl<C: Carrier> Inner<C> {
         }
         let handles = handles.into_iter().map(|handle| (handle, Duration::ZERO)).collect();
         if let Err(error) = self.carrier.release(queue, handles).await {
-            tracing::debug!(%queue, %error, "messages come again at their deadline");
+            self.unheard(queue, error, "messages come again at their deadline");
         }
     }
 
@@ -167,7 +176,7 @@ impl<C: Carrier> Inner<C> {
             return;
         }
         if let Err(error) = self.carrier.ack(queue, handles).await {
-            tracing::debug!(%queue, %error, "acked messages come again, and are acked then");
+            self.unheard(queue, error, "acked messages come again, and are acked then");
         }
     }
 
@@ -182,8 +191,7 @@ impl<C: Carrier> Inner<C> {
                 .await;
         }
         if let Err(error) = self.carrier.dead(&queue.name, dead).await {
-            let queue = &queue.name;
-            tracing::debug!(%queue, %error, "dead messages come again, and are moved then");
+            self.unheard(&queue.name, error, "dead messages come again, and are moved then");
         }
     }
 }

@@ -141,8 +141,7 @@ impl<C: Carrier> Inner<C> {
                 }
             }
             Err(error) => {
-                let queue = &queue.name;
-                tracing::debug!(%queue, %error, "messages come again at their deadline");
+                self.unheard(&queue.name, error, "messages come again at their deadline");
             }
         }
     }
