@@ -71,12 +71,12 @@ impl RowOfUpload {
         } else {
             return Err(none);
         };
-        Ok(ROW | upload * UPLOAD_SPAN | place)
+        Ok(ROW | (upload * UPLOAD_SPAN) | place)
     }
 
     /// Whose row the number is; nothing for one that is no row's.
     pub fn of(number: i64) -> Option<Self> {
-        if number & ROW == 0 || number >= ROW << 1 || number < 0 {
+        if !(ROW..ROW << 1).contains(&number) {
             return None;
         }
         let place = number % UPLOAD_SPAN;
@@ -93,7 +93,7 @@ impl RowOfUpload {
     /// The numbers that the rows of an upload may have: from the first to before the second. Nothing
     /// for an upload whose rows have none.
     pub fn range(upload: i64) -> Option<(i64, i64)> {
-        let first = ROW | upload * UPLOAD_SPAN;
+        let first = ROW | (upload * UPLOAD_SPAN);
         (0..MOST_UPLOADS).contains(&upload).then_some((first, first + UPLOAD_SPAN))
     }
 }

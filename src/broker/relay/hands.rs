@@ -64,6 +64,9 @@ pub(super) struct Claimed {
     pub(super) messages: Vec<(u16, Option<Held>)>,
 }
 
+/// What of a receipt is not settled: its queue, and its deliveries.
+type Open = (Arc<QueueRecord>, Vec<Handle>);
+
 /// The receipt was made by another process.
 #[derive(Debug)]
 pub(super) struct OfAnother;
@@ -165,7 +168,7 @@ impl Hands {
     pub(super) fn handles(
         &self,
         receipt: Receipt,
-    ) -> Result<Option<(Arc<QueueRecord>, Vec<Handle>)>, OfAnother> {
+    ) -> Result<Option<Open>, OfAnother> {
         self.check(receipt)?;
         let all = self.leases();
         Ok(all.leases.get(&receipt.0).map(|lease| {
