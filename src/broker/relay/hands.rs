@@ -165,10 +165,7 @@ impl Hands {
     }
 
     /// The deliveries of a receipt that are not settled; none when it is over.
-    pub(super) fn handles(
-        &self,
-        receipt: Receipt,
-    ) -> Result<Option<Open>, OfAnother> {
+    pub(super) fn handles(&self, receipt: Receipt) -> Result<Option<Open>, OfAnother> {
         self.check(receipt)?;
         let all = self.leases();
         Ok(all.leases.get(&receipt.0).map(|lease| {

@@ -88,7 +88,12 @@ fn told(queue: &QueueRecord) -> CarrierQueue {
     CarrierQueue {
         name: queue.name.clone(),
         dead: terms.dead_queue.clone(),
-        deliveries: terms.max_deliveries.map(|most| u32::from(most) + 1),
+        // Without a dead queue there is nowhere to give a message up to.
+        deliveries: terms
+            .dead_queue
+            .as_ref()
+            .and(terms.max_deliveries)
+            .map(|most| u32::from(most) + 1),
         ack_deadline: terms.deadline,
         retention: terms.retention.map(|retention| retention.saturating_add(KEPT_LONGER)),
         capacity: None,
