@@ -5,6 +5,7 @@ pub mod api_key;
 pub mod filter;
 pub mod message;
 pub mod name;
+pub mod number;
 pub mod place;
 pub mod problem;
 pub mod retry;
@@ -19,6 +20,7 @@ pub use message::{
     QueueStats, Receipt, Settled, Settlement, Verdict,
 };
 pub use name::{QueueName, TopicName};
+pub use number::{FIRST_ROW_NUMBER, NoNumber, RowOfUpload};
 pub use place::{Address, ColumnNumber, Finding, FindingKind, RowNumber};
 pub use problem::{Problem, ProblemKind};
 pub use retry::RetryPolicy;

@@ -11,6 +11,7 @@ mod m0002_log;
 mod m0003_service;
 mod m0004_queues;
 mod m0005_messages;
+mod m0006_carried;
 
 /// Every change, oldest first.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_service::Migration),
             Box::new(m0004_queues::Migration),
             Box::new(m0005_messages::Migration),
+            Box::new(m0006_carried::Migration),
         ]
     }
 }

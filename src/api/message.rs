@@ -84,6 +84,8 @@ pub struct Copy {
 
 /// The kind of problem (after `/problems/`) that answers a settle of which every receipt is stale.
 pub const STALE_RECEIPTS: &str = "stale-receipts";
+/// The kind of problem of what the broker behind a server cannot do.
+pub const UNSUPPORTED: &str = "unsupported";
 
 /// A message in a consumer's hands. `GET /queues/{queue}/messages` answers `{"data": […]}` of them.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

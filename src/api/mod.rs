@@ -18,7 +18,7 @@ mod whole;
 pub use live::{Pushed, QueueNow, SettledAs, UploadNow};
 pub use message::{
     Accepted, Ack, Copy, Delivery, Extend, Extended, Nack, NewMessage, Publish, Published, Reject,
-    STALE_RECEIPTS, Settle, Settled,
+    STALE_RECEIPTS, Settle, Settled, UNSUPPORTED,
 };
 pub use one::{AckOne, ExtendOne, ExtendedOne, Message, MessageState, NackOne, RejectOne};
 pub use problem::Problem;

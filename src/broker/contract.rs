@@ -32,12 +32,33 @@ pub enum BrokerError {
     /// Another process has taken the upload over: nothing was published, and nothing can be.
     #[error("the upload was taken over by another process")]
     LeaseLost,
+    /// What carries the messages cannot do that, whoever asks, or not for this process.
+    #[error("{what} is unsupported here: {why}")]
+    Unsupported {
+        /// What was asked.
+        what: String,
+        /// Why it cannot be.
+        why: String,
+    },
+    /// What carries the messages refuses some of them, and would again.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// A queue has its capacity: it may have room later.
+    #[error("the queue `{0}` is full")]
+    Full(QueueName),
     /// What is behind it does not answer: the same may be asked again, and will work when it does.
     #[error("the message store does not answer: {0}")]
     Outage(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store behind it failed otherwise.
     #[error("the message store failed: {0}")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl BrokerError {
+    /// Whether the same may work later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Outage(_) | Self::Full(_))
+    }
 }
 
 impl From<StoreError> for BrokerError {
@@ -184,6 +205,10 @@ pub struct Published {
 
 /// Ingestion's view of a broker.
 pub trait Broker: Source {
+    /// Whether what is published for an upload can be held back until the whole file is. If not, a
+    /// file that is to be published whole or not at all is read to its end before.
+    fn holds(&self) -> bool;
+
     /// Reserves the next place in the order, for up to `most` messages. Called by the one task that
     /// cuts an upload into batches, so that the order of ids is the order of rows.
     ///
@@ -333,4 +358,20 @@ pub trait Broker: Source {
     /// Forgets what it knows of names: this process made, changed or deleted a topic or a queue.
     /// Other processes notice by themselves, a second later at most.
     fn names_changed(&self);
+
+    /// A queue was made, or has other terms.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; it is tried again when the queue is used.
+    fn queue_made(&self, queue: &QueueName)
+    -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// A queue was deleted, and what it held is nobody's any more.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the queue is deleted all the same.
+    fn queue_deleted(
+        &self,
+        queue: &QueueName,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send;
 }

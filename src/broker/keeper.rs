@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::contract::BrokerError;
@@ -41,10 +42,17 @@ pub struct Kept {
     pub ended: u64,
 }
 
+/// What else is to be done in each round: what carries the messages may need it.
+pub trait Chore: Send + Sync + std::fmt::Debug {
+    /// One round of it.
+    fn round(&mut self) -> BoxFuture<'_, Result<(), BrokerError>>;
+}
+
 /// One who keeps a database's messages in order.
 #[derive(Debug)]
 pub struct Keeper {
     broker: SqlBroker,
+    chore: Option<Box<dyn Chore>>,
     /// Where the next look for ended messages begins: it goes round and round.
     at: i64,
     rounds: u32,
@@ -53,7 +61,14 @@ pub struct Keeper {
 impl Keeper {
     /// A keeper of the broker's database.
     pub fn new(broker: SqlBroker) -> Self {
-        Self { broker, at: 0, rounds: 0 }
+        Self { broker, chore: None, at: 0, rounds: 0 }
+    }
+
+    /// The same with something more to do.
+    #[must_use]
+    pub fn and(mut self, chore: Option<Box<dyn Chore>>) -> Self {
+        self.chore = chore;
+        self
     }
 
     /// Does rounds until it is dropped. A failure is logged, and the next round tries again.
@@ -74,6 +89,7 @@ impl Keeper {
     /// [`BrokerError`]: the first failure; what does not depend on it was tried all the same.
     pub async fn round(&mut self) -> Result<Kept, BrokerError> {
         let mut kept = Kept::default();
+        let chore = self.chore().await;
         let swept = self.sweep(&mut kept).await;
         let ended = self.end_uploads(&mut kept).await;
         let deleted = self.remove_deleted(&mut kept, STEPS).await;
@@ -83,7 +99,7 @@ impl Keeper {
             Ok(())
         };
         self.rounds = self.rounds.wrapping_add(1);
-        swept.and(ended).and(deleted).and(tidied).map(|()| kept)
+        chore.and(swept).and(ended).and(deleted).and(tidied).map(|()| kept)
     }
 
     /// Does all that there is to be done now.
@@ -92,12 +108,20 @@ impl Keeper {
     /// [`BrokerError`]; what was done before stays so.
     pub async fn all(&mut self) -> Result<Kept, BrokerError> {
         let mut kept = Kept::default();
+        self.chore().await?;
         self.sweep(&mut kept).await?;
         self.remove_deleted(&mut kept, u32::MAX).await?;
         self.end_uploads(&mut kept).await?;
         self.at = 0;
         self.remove_ended(&mut kept, u32::MAX).await?;
         Ok(kept)
+    }
+
+    async fn chore(&mut self) -> Result<(), BrokerError> {
+        match &mut self.chore {
+            Some(chore) => chore.round().await,
+            None => Ok(()),
+        }
     }
 
     async fn sweep(&self, kept: &mut Kept) -> Result<(), BrokerError> {
@@ -141,6 +165,13 @@ impl Keeper {
             kept.ended += removed;
             self.at = next.unwrap_or(0);
             if next.is_none() {
+                break;
+            }
+        }
+        for _ in 0..steps {
+            let removed = self.broker.store().log.remove_carried(age, STEP).await?;
+            kept.ended += removed;
+            if removed == 0 {
                 break;
             }
         }

@@ -3,9 +3,11 @@
 //!
 //! [`Source`] is a worker's view: receive, settle, extend. [`Broker`] is ingestion's: publish,
 //! release, discard. [`SqlBroker`] keeps rows and their bookkeeping in one transaction of the
-//! database; carriers will stand beside it, a file each. Which queues a message goes to is decided
-//! once for all of them, in [`fanout`].
+//! database; a [`Relay`] makes a broker of any [`carrier`], with the database as its ledger. Which of
+//! them it is says a URL ([`AnyBroker`]). Which queues a message goes to is decided once for all of
+//! them, in [`fanout`].
 
+mod any;
 mod attributes;
 mod cache;
 pub mod carrier;
@@ -19,13 +21,16 @@ mod lookups;
 mod names;
 mod origins;
 mod publishes;
+mod relay;
 mod routing;
 mod sql;
 mod wake;
 
+pub use any::{AnyBroker, CannotCarry, Carrying};
 pub use contract::{
     Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
 };
 pub use join::JoinLimits;
 pub use limits::SqlBrokerLimits;
+pub use relay::{Relay, RelayLimits};
 pub use sql::SqlBroker;

@@ -62,8 +62,9 @@ impl Names {
     }
 }
 
+/// What was found, by name.
 #[derive(Debug)]
-struct Known<K, V>(RwLock<HashMap<K, (V, Instant)>>);
+pub(super) struct Known<K, V>(RwLock<HashMap<K, (V, Instant)>>);
 
 impl<K, V> Default for Known<K, V> {
     fn default() -> Self {
@@ -72,19 +73,19 @@ impl<K, V> Default for Known<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> Known<K, V> {
-    fn get(&self, name: &K) -> Option<V> {
+    pub(super) fn get(&self, name: &K) -> Option<V> {
         let known = read(&self.0);
         let (value, found) = known.get(name)?;
         (found.elapsed() < FRESH).then(|| value.clone())
     }
 
-    fn put(&self, name: K, value: V) {
+    pub(super) fn put(&self, name: K, value: V) {
         let mut known = write(&self.0);
         known.retain(|_, (_, found)| found.elapsed() < FRESH);
         known.insert(name, (value, Instant::now()));
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         write(&self.0).clear();
     }
 }

@@ -41,6 +41,18 @@ pub(super) struct Placed {
 }
 
 impl Placed {
+    /// The copy that a queue takes by this segment.
+    pub(super) fn new(segment: &NewSegment, queue: &str, message: i64) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            queue: segment.queue.0,
+            name: queue.to_owned(),
+            message,
+            delay_ms: millis(segment.delay),
+            retention_ms: segment.retention.map(millis),
+        }
+    }
+
     pub(super) fn queue(&self) -> QueueId {
         QueueId(self.queue)
     }
@@ -153,7 +165,7 @@ impl Publishes {
                     return Ok(copies);
                 }
                 Err(LogError::RoutesChanged) => {}
-                Err(LogError::PublishedBefore(before)) => return same_answer(first, &before),
+                Err(LogError::PublishedBefore(before)) => return same_answer(&first.once, &before),
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -162,8 +174,11 @@ impl Publishes {
 }
 
 /// What the same publish was answered before.
-fn same_answer(asked: &Publish, before: &Publication) -> Result<Vec<Vec<Placed>>, NotPublished> {
-    match &asked.once {
+pub(super) fn same_answer(
+    once: &Option<(String, String)>,
+    before: &Publication,
+) -> Result<Vec<Vec<Placed>>, NotPublished> {
+    match once {
         Some((_, fingerprint)) if *fingerprint == before.fingerprint => {
             serde_json::from_str(&before.answer).map_err(damaged)
         }
@@ -177,17 +192,10 @@ fn copies(queues: &[Route], segments: &[NewSegment], first_id: i64, n: usize) ->
     for segment in segments {
         let name = queues.iter().find(|queue| queue.queue == segment.queue);
         let name = name.map_or("", |queue| QueueName::as_str(&queue.name));
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let mut place = |offset: usize| {
             let message = first_id + i64::try_from(offset).unwrap_or(0);
             if let Some(copies) = copies.get_mut(offset) {
-                copies.push(Placed {
-                    queue: segment.queue.0,
-                    name: name.to_owned(),
-                    message,
-                    delay_ms: millis(segment.delay),
-                    retention_ms: segment.retention.map(millis),
-                });
+                copies.push(Placed::new(segment, name, message));
             }
         };
         match &segment.taken {

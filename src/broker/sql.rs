@@ -280,6 +280,10 @@ impl Source for SqlBroker {
 }
 
 impl Broker for SqlBroker {
+    fn holds(&self) -> bool {
+        true
+    }
+
     async fn reserve(&self, most: usize) -> Result<Ticket, BrokerError> {
         Ok(self.0.routing.reserve(most).await?)
     }
@@ -430,6 +434,16 @@ impl Broker for SqlBroker {
 
     fn names_changed(&self) {
         self.forget_names();
+    }
+
+    /// A queue is where it is recorded.
+    async fn queue_made(&self, _: &QueueName) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    /// Keepers remove what it held.
+    async fn queue_deleted(&self, _: &QueueName) -> Result<(), BrokerError> {
+        Ok(())
     }
 }
 

@@ -62,6 +62,10 @@ impl<B: Source> Source for Delayed<B> {
 }
 
 impl<B: Broker> Broker for Delayed<B> {
+    fn holds(&self) -> bool {
+        self.broker.holds()
+    }
+
     fn reserve(&self, most: usize) -> impl Future<Output = Result<Ticket, BrokerError>> + Send {
         self.broker.reserve(most)
     }
@@ -163,5 +167,19 @@ impl<B: Broker> Broker for Delayed<B> {
 
     fn names_changed(&self) {
         self.broker.names_changed();
+    }
+
+    fn queue_made(
+        &self,
+        queue: &QueueName,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
+        self.broker.queue_made(queue)
+    }
+
+    fn queue_deleted(
+        &self,
+        queue: &QueueName,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
+        self.broker.queue_deleted(queue)
     }
 }

@@ -7,7 +7,7 @@ use super::common::Common;
 use super::complain;
 use super::database::{OpenError, open};
 use crate::broker::keeper::{Keeper, Kept};
-use crate::broker::{BrokerError, SqlBroker};
+use crate::broker::{AnyBroker, BrokerError, CannotCarry, Carrying, SqlBroker};
 use crate::config::ConfigFault;
 use crate::store::StoreError;
 use crate::worker::Stop;
@@ -28,6 +28,10 @@ pub(super) struct Args {
     )]
     database_url: String,
 
+    /// What carries the messages, as for the servers. The database unless told
+    #[arg(long, value_name = "URL", env = "ROWMILL_BROKER_URL")]
+    broker_url: Option<String>,
+
     /// Do all that there is to be done now, say what it was, and end
     #[arg(long, env = "ROWMILL_ONCE")]
     once: bool,
@@ -46,6 +50,8 @@ enum MaintainError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Carrier(#[from] CannotCarry),
     #[error(transparent)]
     Broker(#[from] BrokerError),
     #[error("cannot say what was done: {0}")]
@@ -68,7 +74,10 @@ impl Args {
         let config = common.config()?;
         let store = open(&self.database_url, &config.store).await?;
         let broker = SqlBroker::new(store.clone(), config.broker).await?;
-        let mut keeper = Keeper::new(broker);
+        let carrying = Carrying { url: self.broker_url.clone(), limits: config.relay };
+        let carried = carrying.open(&store).await?;
+        let chore = carried.as_ref().and_then(AnyBroker::chore);
+        let mut keeper = Keeper::new(broker).and(chore);
         if self.once {
             let kept = keeper.all().await?;
             let said = if self.json { serde_json::to_string(&kept)? } else { say(&kept) };

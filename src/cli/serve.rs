@@ -9,6 +9,7 @@ use super::common::Common;
 use super::delayed::Delayed;
 use super::read_limits::{BadReadLimit, read_limits};
 use super::{complain, signals};
+use crate::broker::{AnyBroker, CannotCarry, Carrying};
 use crate::config::{Config, ConfigFault};
 use crate::domain::units;
 use crate::http::server::{Exposure, Server, ServerEnd, ServerError};
@@ -43,6 +44,11 @@ pub(super) struct Args {
     /// looked at too
     #[arg(long, value_name = "URL", env = "ROWMILL_DATABASE_URL")]
     database_url: Option<String>,
+
+    /// What carries the messages: redis://…, amqp://… or sqs://…, as far as this program was built
+    /// with it. The database unless told
+    #[arg(long, value_name = "URL", env = "ROWMILL_BROKER_URL")]
+    broker_url: Option<String>,
 
     /// Where uploaded files lie until their upload is deleted. rowmill-spool unless told
     #[arg(long, value_name = "DIR", env = "ROWMILL_SPOOL")]
@@ -88,6 +94,9 @@ enum ServeError {
     /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The broker cannot be used.
+    #[error(transparent)]
+    Broker(#[from] CannotCarry),
     /// The server cannot be started.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -120,16 +129,14 @@ impl Args {
             options.wait = config.server.connection_wait;
         }
         let exe = std::env::current_exe().map_err(ServeError::Exe)?;
+        let carrying = Carrying { url: self.broker_url.clone(), limits: config.relay.clone() };
         let settings = config.server_settings(exe, exposure);
         let store = Store::open(&url, &options).await?;
         store.migrate().await?;
-        let server = Server::open(
-            store.clone(),
-            |broker| Delayed::new(broker, Duration::ZERO),
-            settings,
-            stop,
-        )
-        .await?;
+        let carried = carrying.open(&store).await?;
+        let chore = carried.as_ref().and_then(AnyBroker::chore);
+        let carry = |sql| Delayed::new(carried.unwrap_or(AnyBroker::Sql(sql)), Duration::ZERO);
+        let server = Server::open(store.clone(), carry, settings, stop).await?.keeping(chore);
         common.voice().say(&format!("listening on http://{}", server.address()));
         let ended = server.run().await;
         // What was cut off may hold connections for long; it ends with the process.

@@ -46,6 +46,12 @@ impl RemoteSource {
         if error.problem().is_some_and(about_the_queue) {
             return BrokerError::NoQueue(self.queue.clone());
         }
+        if let Some(problem) = error.problem()
+            && problem.kind.ends_with(api::UNSUPPORTED)
+        {
+            let what = "that".to_owned();
+            return BrokerError::Unsupported { what, why: problem.detail.clone() };
+        }
         if error.is_not_allowed() {
             return BrokerError::NotAllowed(Box::new(error));
         }

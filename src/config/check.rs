@@ -7,7 +7,8 @@ use super::{Config, ConfigFault};
 
 /// Refuses them, by name. What bounds a worker is refused by the worker itself.
 pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
-    let Config { server: _, http, intake, ingest, read, broker, store, run, client, .. } = config;
+    let Config { server: _, http, intake, ingest, read, broker, relay, store, run, client, .. } =
+        config;
     for (name, value, least) in [
         ("http.files", http.files, 1),
         ("http.messages", http.messages, 1),
@@ -17,6 +18,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         ("ingest.queued_rows", ingest.queued_rows, 1),
         ("ingest.batch_rows", ingest.batch_rows, 1),
         ("ingest.producers", ingest.producers, 1),
+        ("relay.in_hands", relay.in_hands, 1),
+        ("relay.step", relay.step, 1),
         ("read.readers_at_once", read.readers_at_once, 1),
         ("store.connections", store.connections as usize, 2),
         ("run.concurrency", run.concurrency, 1),
@@ -33,6 +36,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         ("http.keep_alive", http.keep_alive, Duration::from_millis(1)),
         ("intake.lease", intake.lease, Duration::from_secs(1)),
         ("intake.claim_every", intake.claim_every, Duration::from_millis(1)),
+        ("relay.look", relay.look, Duration::from_millis(1)),
         ("broker.poll", broker.poll, Duration::from_millis(1)),
     ] {
         if value < least {

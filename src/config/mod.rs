@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use load::{ConfigFault, load};
 pub use print::print;
 
-use crate::broker::SqlBrokerLimits;
+use crate::broker::{RelayLimits, SqlBrokerLimits};
 use crate::client::ClientLimits;
 use crate::domain::units;
 use crate::http::HttpLimits;
@@ -44,6 +44,8 @@ pub struct Config {
     pub read: ReadLimits,
     /// The broker that is the database.
     pub broker: SqlBrokerLimits,
+    /// Carrying messages over another broker.
+    pub relay: RelayLimits,
     /// Connections to the database.
     pub store: StoreOptions,
     /// A worker, whichever command runs it.
@@ -67,6 +69,7 @@ impl Default for Config {
             ingest: IngestLimits::default(),
             read: ReadLimits::default(),
             broker: SqlBrokerLimits::default(),
+            relay: RelayLimits::default(),
             store: StoreOptions::default(),
             worker: WorkerLimits {
                 concurrency: 50,

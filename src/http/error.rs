@@ -64,6 +64,17 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict", "That cannot be done as things stand", detail)
     }
 
+    /// 501: what carries the messages cannot do that, so no other request would fare better (RFC
+    /// 9110, 15.6.2); the resource is there and in no conflict, which 404 and 409 would say.
+    pub fn unsupported(what: &str, why: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            api::UNSUPPORTED,
+            "That is unsupported here",
+            format!("{what} is unsupported here: {why}"),
+        )
+    }
+
     /// 503, with the seconds after which to come again.
     pub fn unavailable(detail: impl Into<String>, retry_after: u32) -> Self {
         let title = "The server cannot do that now";
@@ -155,6 +166,9 @@ impl From<BrokerError> for ApiError {
                 tracing::warn!(%error, "a request met an outage");
                 unanswered()
             }
+            BrokerError::Unsupported { what, why } => Self::unsupported(&what, &why),
+            BrokerError::Refused(detail) => Self::invalid(detail),
+            error @ BrokerError::Full(_) => Self::unavailable(error.to_string(), 1),
             BrokerError::KeyReused => Self::conflict(error.to_string()),
             error => internal(&error),
         }

@@ -8,6 +8,9 @@ use utoipa::openapi::{Content, Ref, RefOr};
 
 use super::openapi::PROBLEM;
 
+/// What is said of 501.
+pub(super) const UNSUPPORTED: &str = "What carries the messages cannot do that";
+
 /// What can be wrong with any body, before it is understood.
 pub(super) struct OfBody;
 
@@ -32,6 +35,7 @@ impl IntoResponses for OfHands {
             ("409", "It waits: nobody has it in hands"),
             ("410", "It has ended, and not as was asked"),
             ("422", "The request says something that cannot be"),
+            ("501", UNSUPPORTED),
         ])
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{App, HttpLimits, Parts, connection};
-use crate::broker::keeper::Keeper;
+use crate::broker::keeper::{Chore, Keeper};
 use crate::broker::{Broker, SqlBroker, SqlBrokerLimits};
 use crate::domain::name::BadName;
 use crate::domain::{QueueName, TopicName};
@@ -109,7 +109,7 @@ pub enum ServerEnd {
 #[derive(Debug)]
 pub struct Server<B> {
     app: App<B>,
-    sql: SqlBroker,
+    keeper: Keeper,
     listener: TcpListener,
     address: SocketAddr,
     grace: Duration,
@@ -152,7 +152,14 @@ impl<B: Broker + Clone> Server<B> {
             return Err(ServerError::Exposed { address });
         }
         let app = App::new(Parts { store, broker, key, intake, limits, stop: stop.drain.clone() });
-        Ok(Self { app, sql, listener, address, grace, stop })
+        Ok(Self { app, keeper: Keeper::new(sql), listener, address, grace, stop })
+    }
+
+    /// The same with something more for its keeper to do.
+    #[must_use]
+    pub fn keeping(mut self, chore: Option<Box<dyn Chore>>) -> Self {
+        self.keeper = self.keeper.and(chore);
+        self
     }
 
     /// Where it listens, with the port that it got.
@@ -166,8 +173,8 @@ impl<B: Broker + Clone> Server<B> {
     /// Cancellation safety: dropped, it takes no more connections; requests under way go on until
     /// the runtime ends.
     pub async fn run(self) -> ServerEnd {
-        let Self { app, sql, listener, grace, stop, .. } = self;
-        let _keeper = AbortOnDropHandle::new(tokio::spawn(Keeper::new(sql).run()));
+        let Self { app, keeper, listener, grace, stop, .. } = self;
+        let _keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
         let (intake, sockets) = (app.intake.clone(), app.sockets.clone());
         let limits = app.limits.safety.clone();
         let served = connection::serve(listener, app.router(), &limits, &stop.drain);

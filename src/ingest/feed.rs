@@ -167,6 +167,6 @@ impl Feed {
     }
 }
 
-fn died(detail: &str) -> Problem {
+pub(super) fn died(detail: &str) -> Problem {
     Problem::new(ProblemKind::ReaderDied, format!("the reader is broken: {detail}"))
 }

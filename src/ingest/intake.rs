@@ -15,6 +15,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::reader::{CannotStart, Reader};
+use super::twice;
 use super::{Counts, Coverage, IngestError, IngestLimits, Ingested, Job, Progress};
 use crate::broker::{Broker, BrokerError, Publishing};
 use crate::domain::Problem;
@@ -378,6 +379,17 @@ impl<B: Broker + Clone> Intake<B> {
         let _keeper = AbortOnDropHandle::new(tokio::spawn(keep));
         let covered = inner.store.log.covered(upload.id).await;
         let covered = Coverage::new(covered.map_err(BrokerError::from)?);
+        let Opened { mut reader, mut first, permit } = opened;
+        if !upload.stream && !inner.broker.holds() && covered.batches() == 0 {
+            if let Some(problem) = twice::fault(reader, &stop).await? {
+                return self.fail(upload, problem, &stop).await;
+            }
+            reader = self.again(upload)?;
+            first = match reader.first_word().await {
+                Ok(first) => first,
+                Err(problem) => return self.fail(upload, problem, &stop).await,
+            };
+        }
         progress.published.store(covered.messages(), Ordering::Relaxed);
         progress.unrouted.store(covered.unrouted(), Ordering::Relaxed);
         let job = Job {
@@ -389,13 +401,35 @@ impl<B: Broker + Clone> Intake<B> {
                 held: !upload.stream,
             },
             coverage: covered,
-            first: opened.first,
+            first,
             progress,
         };
-        let ended =
-            super::ingest(opened.reader, &inner.broker, job, &inner.settings.ingest, &stop).await;
-        drop(opened.permit);
-        ended
+        let ended = super::ingest(reader, &inner.broker, job, &inner.settings.ingest, &stop).await;
+        drop(permit);
+        match ended.as_ref().err().and_then(twice::not_carried) {
+            Some(problem) => self.fail(upload, problem, &stop).await,
+            None => ended,
+        }
+    }
+
+    /// Another reader of an upload's file.
+    fn again(&self, upload: &Upload) -> Result<Reader, IngestError> {
+        let settings = &self.inner.settings;
+        let path = self.path(upload.spool.as_deref().unwrap_or_default());
+        let options: ReadOptions = serde_json::from_str(&upload.options)?;
+        Ok(Reader::start(&settings.exe, &path, &options, &settings.read)?)
+    }
+
+    async fn fail(
+        &self,
+        upload: &Upload,
+        problem: Problem,
+        stop: &CancellationToken,
+    ) -> Result<Ingested, IngestError> {
+        let inner = &self.inner;
+        let limits = &inner.settings.ingest;
+        twice::fail(inner.broker.clone(), upload.fence(), &problem, limits, stop).await?;
+        Ok(Ingested::Failed(problem))
     }
 
     /// What is logged about an upload is logged within this: whose it is, and no more of the user's

@@ -20,6 +20,7 @@ pub mod intake;
 mod patient;
 pub mod reader;
 pub mod spool;
+mod twice;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,6 +129,9 @@ pub enum IngestError {
     /// What the reader said cannot be written down.
     #[error("what the reader said has no JSON form: {0}")]
     Words(#[from] serde_json::Error),
+    /// A second reader could not be started.
+    #[error(transparent)]
+    CannotStart(#[from] reader::CannotStart),
     /// A stage ended without a word; it has a bug.
     #[error("a stage of the ingestion died: {0}")]
     Died(#[from] tokio::task::JoinError),

@@ -58,7 +58,7 @@ impl<B: Broker> Patient<B> {
         let mut failures: u16 = 0;
         loop {
             let error = match ask().await {
-                Err(error @ BrokerError::Outage(_)) => error,
+                Err(error) if error.may_pass() => error,
                 answer => {
                     if failures > 0 {
                         tracing::info!(failures, "the broker answers again");

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::WorkerLimits;
 use super::outage::Outage;
-use crate::broker::Source;
+use crate::broker::{BrokerError, Source};
 use crate::domain::{Lease, Receipt};
 
 #[derive(Debug)]
@@ -154,6 +154,10 @@ pub(super) async fn keep<S: Source>(
                     for (receipt, deadline) in receipts.into_iter().zip(deadlines) {
                         book.extended(receipt, deadline);
                     }
+                }
+                Err(error @ BrokerError::Unsupported { .. }) => {
+                    tracing::info!(%error, "messages that take longer than their deadline may come again");
+                    return;
                 }
                 Err(error) => sleep(outage.failed(&error)).await,
             }

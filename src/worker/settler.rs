@@ -107,9 +107,13 @@ async fn settle<S: Source>(
                 outage.worked();
                 return answers;
             }
-            Err(error @ (BrokerError::NoQueue(_) | BrokerError::NotAllowed(_))) => {
+            Err(
+                error @ (BrokerError::NoQueue(_)
+                | BrokerError::NotAllowed(_)
+                | BrokerError::Unsupported { .. }),
+            ) => {
                 // The queue was deleted, and its messages with it; or they come again for somebody
-                // who may settle them.
+                // who may settle them, or where they can be settled.
                 tracing::warn!(%error, "results are void");
                 let positions = |(_, s): &(Receipt, Vec<Settlement>)| Settled {
                     stale: s.iter().map(|settlement| settlement.position).collect(),

@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::super::delayed::Delayed;
 use super::error::BenchError;
 use super::scene::Scene;
+use crate::broker::AnyBroker;
 use crate::config::Config;
 use crate::http::server::{Exposure, Server, ServerEnd};
 use crate::ingest::IngestLimits;
@@ -54,7 +55,7 @@ impl Running {
         };
         let settings = config.server_settings(exe, Exposure::Loopback);
         let stop = Stop::default();
-        let carry = |broker| Delayed::new(broker, delay);
+        let carry = |broker| Delayed::new(AnyBroker::Sql(broker), delay);
         let server = Server::open(scene.store.clone(), carry, settings, stop.clone()).await?;
         let url = format!("http://{}", server.address());
         Ok(Self { url, stop, serving: AbortOnDropHandle::new(tokio::spawn(server.run())) })

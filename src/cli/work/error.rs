@@ -1,5 +1,6 @@
 //! Why a worker could not be: every layer's error, as the command line tells it. Exit code 2.
 
+use crate::broker::CannotCarry;
 use crate::cli::database::OpenError;
 use crate::cli::metrics::CannotServe;
 use crate::client::ClientError;
@@ -24,6 +25,9 @@ pub(super) enum WorkError {
     /// The database cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The broker cannot be used.
+    #[error(transparent)]
+    Broker(#[from] CannotCarry),
     /// The handler cannot be used.
     #[error(transparent)]
     Handler(#[from] HandlerError),

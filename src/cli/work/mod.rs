@@ -20,7 +20,7 @@ use super::database::open;
 use super::handler::HandlerArgs;
 use super::metrics::{MetricsArgs, Served};
 use crate::broker::keeper::Keeper;
-use crate::broker::{Source, SqlBroker};
+use crate::broker::{AnyBroker, Carrying, Source, SqlBroker};
 use crate::client::RemoteSource;
 use crate::config::Config;
 use crate::domain::QueueName;
@@ -52,6 +52,11 @@ pub(crate) struct Args {
     /// Work straight on the database instead, without a server [env: ROWMILL_DATABASE_URL]
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
+
+    /// What carries the messages, when it works on the database: as for the servers. The database
+    /// unless told
+    #[arg(long, value_name = "URL", env = "ROWMILL_BROKER_URL")]
+    broker_url: Option<String>,
 
     #[command(flatten)]
     handler: HandlerArgs,
@@ -144,9 +149,11 @@ impl Args {
             }
             Place::Database(url) => {
                 let store = open(&url, &config.store).await?;
-                let broker = SqlBroker::new(store.clone(), config.broker).await?;
+                let sql = SqlBroker::new(store.clone(), config.broker).await?;
+                let carrying = Carrying { url: self.broker_url.clone(), limits: config.relay };
+                let broker = carrying.open(&store).await?.unwrap_or(AnyBroker::Sql(sql.clone()));
                 // Servers keep order too, but there need not be one. Several do not disturb each other.
-                let keeper = Keeper::new(broker.clone());
+                let keeper = Keeper::new(sql).and(broker.chore());
                 let keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
                 let report = self.work_on(broker, job, stop).await;
                 drop(keeper);

@@ -17,7 +17,7 @@ use utoipa::OpenApi;
 use super::extract::{MaybeJson, PathName};
 use super::limits::MessageLimits;
 use super::openapi::PROBLEM;
-use super::refusals::{OfBody, OfHands};
+use super::refusals::{OfBody, OfHands, UNSUPPORTED};
 use super::{ApiError, App};
 use crate::api;
 use crate::broker::Broker;
@@ -56,6 +56,7 @@ pub(super) fn docs() -> utoipa::openapi::OpenApi {
         (status = 200, description = "It", body = api::Message),
         (status = 404, description = "There is no such message, or it is gone", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The id is no text", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["read"])),
 )]

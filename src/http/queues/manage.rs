@@ -10,7 +10,7 @@ use crate::broker::Broker;
 use crate::domain::QueueName;
 use crate::http::extract::{JsonBody, PathName, QueryOf};
 use crate::http::openapi::PROBLEM;
-use crate::http::refusals::OfBody;
+use crate::http::refusals::{OfBody, UNSUPPORTED};
 use crate::http::topics::Slice;
 use crate::http::{ApiError, App};
 
@@ -46,6 +46,7 @@ pub(super) async fn list<B: Broker + Clone>(
         OfBody,
         (status = 409, description = "The name is another queue's, or the dead queue cannot be its", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The body says something that cannot be", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["admin"])),
 )]
@@ -59,6 +60,7 @@ pub(super) async fn create<B: Broker + Clone>(
     let terms = terms_of(terms, &app.limits.queue, &app.limits.message)?;
     let made = app.store.control.create_queue(&name, &terms).await?;
     app.broker.names_changed();
+    app.broker.queue_made(&name).await?;
     Ok((StatusCode::CREATED, Json(shown(made))))
 }
 
@@ -98,6 +100,7 @@ pub(super) async fn show<B: Broker + Clone>(
         (status = 404, description = "There is no such queue", body = api::Problem, content_type = PROBLEM),
         (status = 409, description = "The topic or the dead queue cannot be its", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["admin"])),
 )]
@@ -109,6 +112,7 @@ pub(super) async fn replace<B: Broker + Clone>(
     let terms = terms_of(asked, &app.limits.queue, &app.limits.message)?;
     let changed = app.store.control.replace_queue(&name, &terms).await?;
     app.broker.names_changed();
+    app.broker.queue_made(&name).await?;
     Ok(Json(shown(changed)))
 }
 
@@ -135,5 +139,6 @@ pub(super) async fn delete<B: Broker + Clone>(
         return Err(ApiError::missing("queue", name));
     }
     app.broker.names_changed();
+    app.broker.queue_deleted(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

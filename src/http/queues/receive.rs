@@ -15,6 +15,7 @@ use crate::http::delivery::deliveries;
 use crate::http::extract::{PathName, QueryOf};
 use crate::http::messages::shown;
 use crate::http::openapi::PROBLEM;
+use crate::http::refusals::UNSUPPORTED;
 use crate::http::{ApiError, App};
 
 /// What each consumer gets is another's no more: such answers are not to be kept by anybody.
@@ -43,6 +44,7 @@ pub(super) struct ReceiveQuery {
         (status = 200, description = "They; none if none came in time", body = api::Data<api::Delivery>),
         (status = 404, description = "There is no such queue", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The name or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["consume"])),
 )]
@@ -88,6 +90,7 @@ pub(super) struct PeekQuery {
         (status = 200, description = "They", body = api::Data<api::Message>),
         (status = 404, description = "There is no such queue", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The name or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["read"])),
 )]

@@ -20,7 +20,7 @@ use crate::http::extract::{JsonBody, PathName};
 use crate::http::limits::MessageLimits;
 use crate::http::messages::{delay, extend_leases, lasting};
 use crate::http::openapi::PROBLEM;
-use crate::http::refusals::OfBody;
+use crate::http::refusals::{OfBody, UNSUPPORTED};
 use crate::http::{ApiError, App};
 
 #[utoipa::path(
@@ -36,6 +36,7 @@ use crate::http::{ApiError, App};
         (status = 404, description = "There is no such queue", body = api::Problem, content_type = PROBLEM),
         (status = 410, description = "Not one of the receipts settles anything any more", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["consume"])),
 )]
@@ -152,6 +153,7 @@ fn by_lease(
         OfBody,
         (status = 404, description = "There is no such queue", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["consume"])),
 )]

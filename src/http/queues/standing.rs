@@ -9,7 +9,7 @@ use crate::broker::{Broker, BrokerError};
 use crate::domain::{QueueName, QueueStats};
 use crate::http::extract::{JsonBody, PathName};
 use crate::http::openapi::PROBLEM;
-use crate::http::refusals::OfBody;
+use crate::http::refusals::{OfBody, UNSUPPORTED};
 use crate::http::{ApiError, App};
 
 #[utoipa::path(
@@ -22,6 +22,7 @@ use crate::http::{ApiError, App};
         (status = 200, description = "Its numbers", body = api::QueueStats),
         (status = 404, description = "There is no such queue", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "That is no name", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["read"])),
 )]
@@ -57,6 +58,7 @@ fn shown(stats: QueueStats) -> api::QueueStats {
         (status = 204, description = "It was cancelled"),
         (status = 404, description = "There is no such queue", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "That is no name", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["admin"])),
 )]
@@ -82,6 +84,7 @@ pub(super) async fn purge<B: Broker + Clone>(
         OfBody,
         (status = 404, description = "There is no such queue", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "The destination is not there, or is the same queue", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["admin"])),
 )]

@@ -12,6 +12,7 @@
 //! Cancellation safety: every operation is one transaction. A future dropped half-way has done all
 //! of it or nothing; which one is not known to the caller.
 
+mod carried;
 mod gather;
 mod look;
 mod outcomes;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use carried::{CarriedBatch, End, Known};
 pub use look::Seen;
 pub use page::{CopyState, FindingAt, RowAt, RowPage, UploadRow};
 pub use postgres::sql::Statements as PostgresStatements;

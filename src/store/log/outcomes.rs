@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::rows::PageOutcome;
 use super::types::{BLOCK, Ended, Found, LogError, OutcomeQuery, QueueId, UploadId, Whereabouts};
 use super::{Dialect, Log};
-use crate::domain::{MessageState, RowNumber};
+use crate::domain::{MessageState, RowNumber, RowOfUpload};
 
 /// Blocks that one page looks into at most, when most of what it finds is not asked for.
 const BLOCKS: usize = 20;
@@ -44,8 +44,7 @@ impl Log {
                 ids.sort_unstable();
                 let whole = ids.len() <= limit - found.len();
                 ids.truncate(limit - found.len());
-                let origins = self.origins(&ids).await?;
-                for (id, upload, row) in origins {
+                for (id, upload, row) in self.origins(&ids).await? {
                     let Some(ended) = ended.get(&id) else { continue };
                     let at = Whereabouts::Ended(ended.clone());
                     found.push(known(queue, (id, upload, row), at));
@@ -69,7 +68,9 @@ impl Log {
         queue: QueueId,
         message: i64,
     ) -> Result<Option<Found>, LogError> {
-        let Some(seen) = self.message(queue, message).await? else { return Ok(None) };
+        let Some(seen) = self.message(queue, message).await? else {
+            return self.carried(queue, message).await;
+        };
         let at = match seen.state {
             MessageState::Held | MessageState::Waiting => Whereabouts::Waiting,
             MessageState::InFlight => Whereabouts::InFlight,
@@ -87,6 +88,13 @@ impl Log {
         };
         let upload = seen.upload;
         Ok(Some(Found { id: message, queue, upload, row: seen.place.map(|(_, row)| row), at }))
+    }
+
+    /// A message that travels in a carrier, of which no more than its end is known here.
+    async fn carried(&self, queue: QueueId, message: i64) -> Result<Option<Found>, LogError> {
+        let ended = self.ended_in(queue, message / BLOCK * BLOCK, None).await?.remove(&message);
+        let found = |ended| known(queue, carried_origin(message), Whereabouts::Ended(ended));
+        Ok(ended.map(found))
     }
 
     async fn ended_in(
@@ -137,11 +145,20 @@ impl Log {
         if ids.is_empty() {
             return Ok(vec![]);
         }
-        match &self.0 {
+        let kept = match &self.0 {
             Dialect::Postgres(log) => log.origins(ids).await,
             Dialect::Sqlite(log) => log.origins(ids).await,
-        }
+        }?;
+        let mut kept: HashMap<i64, MessageOrigin> =
+            kept.into_iter().map(|origin| (origin.0, origin)).collect();
+        Ok(ids.iter().map(|id| kept.remove(id).unwrap_or_else(|| carried_origin(*id))).collect())
     }
+}
+
+/// A message that is not kept here may be a row all the same: its number says so.
+fn carried_origin(id: i64) -> MessageOrigin {
+    let row = RowOfUpload::of(id);
+    (id, row.map(|row| row.upload), row.map(|row| row.row.0.cast_signed()))
 }
 
 fn known(queue: QueueId, (id, upload, row): MessageOrigin, at: Whereabouts) -> Found {

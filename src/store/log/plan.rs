@@ -71,7 +71,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn is_empty(&self) -> bool {
-        self.gone.is_empty() && self.part.is_empty()
+        self.gone.is_empty() && self.part.is_empty() && self.outcomes.is_empty()
     }
 
     /// Adds what was asked of each lease, in the order asked; a lease that was not there to be
@@ -265,7 +265,7 @@ impl LeaseRow {
 }
 
 /// An error's text as both databases can hold it: PostgreSQL has no NUL in text.
-fn storable(reason: &str) -> String {
+pub(super) fn storable(reason: &str) -> String {
     reason.replace('\0', "\u{FFFD}")
 }
 

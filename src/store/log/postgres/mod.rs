@@ -1,5 +1,6 @@
 //! The log on PostgreSQL: each operation is one statement, or one transaction of a few.
 
+mod carried;
 mod end;
 mod floor;
 mod look;

@@ -62,7 +62,7 @@ impl PostgresLog {
     }
 
     /// Waits for another transaction that uses the same name just now.
-    async fn name(
+    pub(super) async fn name(
         &self,
         tx: &mut sqlx::PgTransaction<'_>,
         topic: TopicId,
@@ -186,7 +186,7 @@ impl PostgresLog {
 }
 
 /// Ids come from a sequence: only this batch can have used them.
-fn already_there(error: sqlx::Error) -> LogError {
+pub(super) fn already_there(error: sqlx::Error) -> LogError {
     match error.as_database_error() {
         Some(database) if database.is_unique_violation() => LogError::AlreadyThere,
         _ => error.into(),

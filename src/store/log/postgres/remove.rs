@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::PostgresLog;
 use crate::store::clock::millis;
+use crate::store::log::carried::DERIVED;
 use crate::store::log::types::{BLOCK, LogError};
 use crate::store::log::{EMPTY_FOR, RATE_WINDOW};
 
@@ -26,6 +27,17 @@ delete from segment s where s.queue_id=$1 and s.first_id=any(array(select first_
 delete from redelivery r where r.queue_id=$1 and r.message_id=any(array(select message_id from x)) returning r.message_id, 1, r.upload_id",
     "with x as materialized (select first_id from outcome where queue_id=$1 order by first_id limit $2 for update skip locked)
 delete from outcome o where o.queue_id=$1 and o.first_id=any(array(select first_id from x)) returning o.first_id, o.n, o.upload_id",
+];
+
+/// What a carrier had of a deleted queue is gone with it, delivered or not: no batch counts it any
+/// more. Done when none of its outcomes is left, so that no upload ends too early by it.
+const FORGET_CARRIED: [&str; 2] = [
+    "update batch b set copies=copies-sizes[array_position(queues,$1)], sizes[array_position(queues,$1)]=0
+where first_id>=$4 and $1=any(queues) and sizes[array_position(queues,$1)]>0
+  and exists (select 1 from queue where id=$1 and not keeps_dead
+    and deleted_at<=(extract(epoch from clock_timestamp())*1000)::int8+$2::int8-$3::int8)",
+    "delete from carried_end where queue_id=$1 and $4::int8>0 and exists (select 1 from queue where id=$1
+    and deleted_at<=(extract(epoch from clock_timestamp())*1000)::int8+$2::int8-$3::int8)",
 ];
 
 const REMOVE_QUEUE: &str = "
@@ -82,13 +94,22 @@ impl PostgresLog {
                 removed = rows.iter().map(|(_, n, _)| u64::from(n.cast_unsigned())).sum();
                 let (ids, fewer): (Vec<i64>, Vec<i32>) = rows
                     .iter()
-                    .filter(|(_, _, upload)| upload.is_some() && !keeps_dead)
+                    .filter(|(id, _, upload)| upload.is_some() && !keeps_dead && *id < DERIVED)
                     .map(|(id, n, _)| (*id, -n))
                     .unzip();
                 self.count_copies(&mut tx, &ids, &fewer).await?;
                 if !rows.is_empty() {
                     break 'queues;
                 }
+            }
+            for forget in FORGET_CARRIED {
+                sqlx::query(forget)
+                    .bind(queue)
+                    .bind(self.clock.offset_ms())
+                    .bind(millis(EMPTY_FOR))
+                    .bind(DERIVED)
+                    .execute(&mut *tx)
+                    .await?;
             }
             sqlx::query(REMOVE_QUEUE)
                 .bind(queue)

@@ -134,7 +134,7 @@ impl PostgresLog {
         Ok(settled)
     }
 
-    async fn write_plan(
+    pub(super) async fn write_plan(
         &self,
         tx: &mut sqlx::PgTransaction<'_>,
         plan: &Plan,

@@ -305,8 +305,9 @@ select
 from (select size-next as n, held, available_at from segment where queue_id=$1
   union all select 1, false, available_at from redelivery where queue_id=$1) w";
 
-/// By the range of the upload's ids, along the primary key; no index serves this alone.
+/// By the range of the upload's ids, along the primary key; no index serves this alone. Numbers of
+/// carried rows have gaps, and end with the upload's (`domain::number`).
 const COUNTS: &str = "
-select o.kind, sum(o.n)::int8 from (select min(first_id) as first, max(first_id+n) as past from batch where upload_id=$1) b
+select o.kind, sum(o.n)::int8 from (select min(first_id) as first, greatest(max(first_id+n), case when max(first_id)>=576460752303423488 then (max(first_id)/2147483648+1)*2147483648 end) as past from batch where upload_id=$1) b
 join outcome o on o.queue_id=$2 and o.first_id>=b.first and o.first_id<b.past
 where o.upload_id=$1 group by o.kind";

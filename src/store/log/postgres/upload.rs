@@ -2,6 +2,7 @@
 //! taken back.
 
 use super::PostgresLog;
+use crate::domain::RowOfUpload;
 use crate::store::log::types::{Fence, LogError, UploadId};
 
 impl PostgresLog {
@@ -93,6 +94,14 @@ impl PostgresLog {
             "delete from batch where upload_id=$1",
         ] {
             sqlx::query(statement).bind(upload.0).execute(&mut **tx).await?;
+        }
+        // Of rows that travel in a carrier only their ends are here.
+        let Some((first, past)) = RowOfUpload::range(upload.0) else { return Ok(()) };
+        for statement in [
+            "delete from outcome o using queue q where o.queue_id=q.id and o.first_id>=$1 and o.first_id<$2",
+            "delete from carried_end e using queue q where e.queue_id=q.id and e.message_id>=$1 and e.message_id<$2",
+        ] {
+            sqlx::query(statement).bind(first).bind(past).execute(&mut **tx).await?;
         }
         Ok(())
     }

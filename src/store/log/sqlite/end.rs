@@ -8,7 +8,7 @@ use crate::store::log::types::{LogError, Standing, UploadId};
 const STANDING: &str = "
 with b as materialized (
   select coalesce(sum(n),0) as n, coalesce(sum(unrouted),0) as unrouted, coalesce(sum(copies),0) as copies,
-    min(first_id) as low, max(first_id+n) as high from batch where upload_id=?1),
+    min(first_id) as low, max(max(first_id+n), iif(max(first_id)>=576460752303423488,(max(first_id)/2147483648+1)*2147483648,0)) as high from batch where upload_id=?1),
 live as materialized (select id from queue where not keeps_dead),
 o as materialized (
   select o.kind, sum(o.n) as n from live join outcome o on o.queue_id=live.id

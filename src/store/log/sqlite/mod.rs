@@ -4,6 +4,7 @@
 //! `IMMEDIATE`: so nothing is ever locked half-way and no statement needs SKIP LOCKED. Readers have
 //! connections of their own and see what was last committed. Arrays are JSON text.
 
+mod carried;
 mod end;
 mod look;
 mod outcomes;
@@ -153,7 +154,7 @@ impl SqliteLog {
         let rows: Vec<(i16, i64)> = sqlx::query_as(
             "select o.kind, sum(o.n) from outcome o where o.queue_id=?2 and o.upload_id=?1 \
                and o.first_id>=(select min(first_id) from batch where upload_id=?1) \
-               and o.first_id<(select max(first_id+n) from batch where upload_id=?1) \
+               and o.first_id<(select max(max(first_id+n),iif(max(first_id)>=576460752303423488,(max(first_id)/2147483648+1)*2147483648,0)) from batch where upload_id=?1) \
              group by o.kind",
         )
         .bind(upload.0)

@@ -33,7 +33,7 @@ impl SqliteLog {
         Ok(sqlx::query_scalar(
             "select first_id from outcome where queue_id=?1 and first_id>=?2-?2%?5 and last_id>=?2 \
                and (?3 is null or upload_id=?3 and first_id>=(select min(first_id) from batch where upload_id=?3)) \
-               and first_id<=coalesce((select max(first_id+n) from batch where upload_id=?3),?4) \
+               and first_id<=coalesce((select max(max(first_id+n), iif(max(first_id)>=576460752303423488,(max(first_id)/2147483648+1)*2147483648,0)) from batch where upload_id=?3),?4) \
              order by first_id limit 1",
         )
         .bind(queue.0)

@@ -8,7 +8,7 @@ use sqlx::SqliteTransaction;
 use super::{SqliteLog, to_json};
 use crate::store::clock::millis;
 use crate::store::log::types::{
-    LogError, NewBatch, NewMessage, NewSegment, Publication, Taken, TopicId,
+    LogError, NewBatch, NewMessage, NewSegment, Publication, RowsOf, Taken, TopicId,
 };
 
 /// Messages in one insert statement: few enough that the statement stays small, many enough that
@@ -19,7 +19,7 @@ impl SqliteLog {
     pub(in crate::store::log) async fn publish(&self, batch: &NewBatch) -> Result<(), LogError> {
         let now = self.clock.now_ms();
         let mut tx = self.write().await?;
-        self.check(&mut tx, batch).await?;
+        self.check(&mut tx, batch.topic, batch.routes_version, batch.rows.as_ref()).await?;
         if let Some(once) = &batch.once {
             self.name(&mut tx, batch.topic, once).await?;
         }
@@ -102,7 +102,7 @@ impl SqliteLog {
         Ok(())
     }
 
-    async fn name(
+    pub(super) async fn name(
         &self,
         tx: &mut SqliteTransaction<'_>,
         topic: TopicId,
@@ -147,21 +147,23 @@ impl SqliteLog {
 
     /// That the batch was routed by today's routes, and that its upload is still its publisher's.
     /// The transaction already is the only one that writes, so neither can change before it ends.
-    async fn check(
+    pub(super) async fn check(
         &self,
         tx: &mut SqliteTransaction<'_>,
-        batch: &NewBatch,
+        topic: TopicId,
+        routes_version: i32,
+        rows: Option<&RowsOf>,
     ) -> Result<(), LogError> {
         let routed: bool =
             sqlx::query_scalar("select exists (select 1 from topic where id=? and version=?)")
-                .bind(batch.topic.0)
-                .bind(batch.routes_version)
+                .bind(topic.0)
+                .bind(routes_version)
                 .fetch_one(&mut **tx)
                 .await?;
         if !routed {
             return Err(LogError::RoutesChanged);
         }
-        let Some(rows) = &batch.rows else { return Ok(()) };
+        let Some(rows) = rows else { return Ok(()) };
         let ours: bool = sqlx::query_scalar(
             "select exists (select 1 from upload where id=? and epoch=? and state='ingesting')",
         )

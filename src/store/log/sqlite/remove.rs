@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::redrive::count_copies;
 use super::{SqliteLog, to_json};
 use crate::store::clock::millis;
+use crate::store::log::carried::DERIVED;
 use crate::store::log::types::{BLOCK, LogError};
 use crate::store::log::{EMPTY_FOR, RATE_WINDOW};
 
@@ -22,6 +23,16 @@ const REMOVE: [&str; 4] = [
     "delete from outcome where queue_id=?1 and first_id in \
        (select first_id from outcome where queue_id=?1 order by first_id limit ?2) \
      returning first_id, n, upload_id",
+];
+
+/// See the same statements of PostgreSQL.
+const FORGET_CARRIED: [&str; 2] = [
+    "update batch set
+  copies=copies-(select s.value from json_each(queues) q join json_each(sizes) s on s.key=q.key where q.value=?1),
+  sizes=(select json_group_array(iif(q.value=?1,0,s.value)) from json_each(queues) q join json_each(sizes) s on s.key=q.key)
+where first_id>=?3 and exists (select 1 from json_each(queues) where value=?1)
+  and exists (select 1 from queue where id=?1 and not keeps_dead and deleted_at<=?2)",
+    "delete from carried_end where queue_id=?1 and ?3>0 and exists (select 1 from queue where id=?1 and deleted_at<=?2)",
 ];
 
 /// See the same statement of PostgreSQL. Reading first costs those who write nothing: what is over
@@ -59,11 +70,20 @@ impl SqliteLog {
                 let rows: Vec<(i64, i32, Option<i64>)> =
                     sqlx::query_as(remove).bind(queue).bind(most).fetch_all(&mut *tx).await?;
                 removed = rows.iter().map(|(_, n, _)| u64::from(n.cast_unsigned())).sum();
-                let counted = rows.iter().filter(|row| row.2.is_some() && !keeps_dead);
+                let counted =
+                    rows.iter().filter(|row| row.2.is_some() && !keeps_dead && row.0 < DERIVED);
                 count_copies(&mut tx, counted.map(|(id, n, _)| (*id, -n))).await?;
                 if !rows.is_empty() {
                     break 'queues;
                 }
+            }
+            for forget in FORGET_CARRIED {
+                sqlx::query(forget)
+                    .bind(queue)
+                    .bind(self.clock.now_ms() - millis(EMPTY_FOR))
+                    .bind(DERIVED)
+                    .execute(&mut *tx)
+                    .await?;
             }
             sqlx::query("delete from queue where id=? and deleted_at<=?")
                 .bind(queue)

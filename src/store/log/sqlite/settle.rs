@@ -86,7 +86,10 @@ async fn end_leases(
     Ok(settled)
 }
 
-async fn write_plan(tx: &mut SqliteTransaction<'_>, plan: &Plan) -> Result<(), LogError> {
+pub(super) async fn write_plan(
+    tx: &mut SqliteTransaction<'_>,
+    plan: &Plan,
+) -> Result<(), LogError> {
     for receipt in &plan.gone {
         sqlx::query("delete from lease where id=?")
             .bind(receipt.to_string())

@@ -4,6 +4,7 @@
 use sqlx::SqliteTransaction;
 
 use super::SqliteLog;
+use crate::domain::RowOfUpload;
 use crate::store::log::types::{Fence, LogError, UploadId};
 
 impl SqliteLog {
@@ -110,6 +111,14 @@ pub(super) async fn take_back(
         "delete from batch where upload_id=?",
     ] {
         sqlx::query(statement).bind(upload.0).execute(&mut **tx).await?;
+    }
+    // Of rows that travel in a carrier only their ends are here.
+    let Some((first, past)) = RowOfUpload::range(upload.0) else { return Ok(()) };
+    for statement in [
+        "delete from outcome where queue_id in (select id from queue) and first_id>=? and first_id<?",
+        "delete from carried_end where queue_id in (select id from queue) and message_id>=? and message_id<?",
+    ] {
+        sqlx::query(statement).bind(first).bind(past).execute(&mut **tx).await?;
     }
     Ok(())
 }
