@@ -16,5 +16,7 @@
 mod cases;
 mod engine;
 mod proxy;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod scene;
 mod server;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 
+use crate::broker::carrier::Failed;
 use crate::domain::QueueName;
 
 /// The steps, in milliseconds.
@@ -38,13 +39,15 @@ impl Step {
     /// The shortest delay that is no shorter than this; `None` for none at all.
     ///
     /// # Errors
-    /// The delay is longer than the longest.
-    pub(super) fn of(delay: Duration) -> Result<Option<Self>, TooLong> {
+    /// [`Failed::Refused`]: the delay is longer than the longest.
+    pub(super) fn of(delay: Duration) -> Result<Option<Self>, Failed> {
         if delay.is_zero() {
             return Ok(None);
         }
         let step = STEPS.iter().find(|step| Duration::from_millis(**step) >= delay);
-        step.map(|step| Some(Self(*step))).ok_or(TooLong)
+        step.map(|step| Some(Self(*step))).ok_or_else(|| {
+            Failed::Refused(format!("a delay is at most {:?} here", Self::longest()))
+        })
     }
 
     /// Every step.
@@ -62,11 +65,6 @@ impl Step {
     }
 }
 
-/// A delay is longer than the longest step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a delay is at most {:?} here", Step::longest())]
-pub(super) struct TooLong;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +79,8 @@ mod tests {
             assert_eq!(Step::of(next), Ok(Some(Step(*longer))));
             assert!(longer - step <= (step / 3).max(50), "{step} {longer}");
         }
-        assert_eq!(Step::of(Step::longest() + Duration::from_nanos(1)), Err(TooLong));
+        let longer = Step::longest() + Duration::from_nanos(1);
+        assert!(matches!(Step::of(longer), Err(Failed::Refused(_))));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::delays::Step;
 use super::lane::{Claim, End, Held, Lane};
+use super::lanes::Elsewhere;
 use super::letter::{Anew, Letter};
 use super::send::Addressed;
 use crate::broker::carrier::{CarrierError, Each, Failed, Handle};
@@ -26,14 +27,14 @@ impl Shared {
         &self,
         queue: &QueueName,
         handles: impl Iterator<Item = &'a Handle>,
-    ) -> (Claims, Vec<Each>) {
+    ) -> Result<(Claims, Vec<Each>), Elsewhere> {
         let (mut claims, mut answers) = (Claims::new(), Vec::new());
         for (at, handle) in handles.enumerate() {
-            let found = self.lanes.find(queue, handle);
+            let found = self.lanes.find(queue, handle)?;
             claims.extend(found.and_then(|(lane, tag)| lane.claim(tag)).map(|claim| (at, claim)));
             answers.push(Err(Failed::Over));
         }
-        (claims, answers)
+        Ok((claims, answers))
     }
 
     /// Settles, and puts the answers in their places. A lane that fails is closed: what was not
@@ -95,10 +96,14 @@ impl Shared {
     }
 
     /// See [`Carrier::ack`](crate::broker::carrier::Carrier::ack).
-    pub(super) async fn ack(&self, queue: &QueueName, handles: &[Handle]) -> Vec<Each> {
-        let (claims, mut answers) = self.claim(queue, handles.iter());
+    pub(super) async fn ack(
+        &self,
+        queue: &QueueName,
+        handles: &[Handle],
+    ) -> Result<Vec<Each>, CarrierError> {
+        let (claims, mut answers) = self.claim(queue, handles.iter())?;
         self.end(claims, End::Ack, &mut answers).await;
-        answers
+        Ok(answers)
     }
 
     /// See [`Carrier::release`](crate::broker::carrier::Carrier::release). A delay makes a new message
@@ -108,14 +113,13 @@ impl Shared {
         queue: &QueueName,
         handles: Vec<(Handle, Duration)>,
     ) -> Result<Vec<Each>, CarrierError> {
-        let steps = handles.iter().map(|(_, delay)| Step::of(*delay));
-        let steps: Vec<Option<Step>> = steps.collect::<Result<_, _>>()?;
-        let (claims, mut answers) = self.claim(queue, handles.iter().map(|(handle, _)| handle));
+        let (claims, mut answers) = self.claim(queue, handles.iter().map(|(handle, _)| handle))?;
         let (mut now, mut later) = (Claims::new(), Vec::new());
         for (at, claim) in claims {
-            match steps.get(at).copied().flatten() {
-                None => now.push((at, claim)),
-                Some(step) => {
+            match handles.get(at).map_or(Ok(None), |(_, delay)| Step::of(*delay)) {
+                Ok(None) => now.push((at, claim)),
+                Err(failed) => later.push((at, claim, Err(failed))),
+                Ok(Some(step)) => {
                     let letter = claim.held().map_or(Err(Failed::Over), |held| {
                         let how = Anew::Later(held.attempt);
                         self.anew(held, how, step.queue(queue), Some(step))
@@ -143,7 +147,7 @@ impl Shared {
                 why: "this process was told of no dead queue of this queue",
             });
         };
-        let (claims, mut answers) = self.claim(queue, handles.iter().map(|(handle, _)| handle));
+        let (claims, mut answers) = self.claim(queue, handles.iter().map(|(handle, _)| handle))?;
         let key = ShortString::from(dead.as_str());
         let letter = |(at, claim): (usize, Claim)| {
             let reason = handles.get(at).map_or("", |(_, reason)| reason.as_str());
@@ -171,7 +175,8 @@ impl Shared {
             if taken.is_empty() {
                 break;
             }
-            let (claims, mut answers) = self.claim(from, taken.iter().map(|taken| &taken.handle));
+            let (claims, mut answers) =
+                self.claim(from, taken.iter().map(|taken| &taken.handle))?;
             let letter = |(at, claim): (usize, Claim)| {
                 let anew = |held| self.anew(held, Anew::Fresh, key.clone(), None);
                 let letter = claim.held().map_or(Err(Failed::Over), anew);
@@ -181,7 +186,7 @@ impl Shared {
             let gone = self.move_on(to, claims, &mut answers).await;
             // What did not go is where it was, at once.
             let left = taken.iter().zip(&answers).filter(|(_, answer)| answer.is_err());
-            let (left, mut ignored) = self.claim(from, left.map(|(taken, _)| &taken.handle));
+            let (left, mut ignored) = self.claim(from, left.map(|(taken, _)| &taken.handle))?;
             let stuck = !left.is_empty();
             self.end(left, End::Requeue, &mut ignored).await;
             gone?;
@@ -199,15 +204,16 @@ impl Shared {
         queue: &QueueName,
         handles: &[Handle],
         lasting: Duration,
-    ) -> Vec<Each> {
+    ) -> Result<Vec<Each>, CarrierError> {
         let until = Instant::now() + lasting;
-        self.warden.look_at(until);
         let extend = |handle| {
-            let extended =
-                self.lanes.find(queue, handle).is_some_and(|(lane, tag)| lane.extend(tag, until));
-            if extended { Ok(()) } else { Err(Failed::Over) }
+            let found = self.lanes.find(queue, handle)?;
+            let extended = found.is_some_and(|(lane, tag)| lane.extend(tag, until));
+            Ok(if extended { Ok(()) } else { Err(Failed::Over) })
         };
-        handles.iter().map(extend).collect()
+        let answers = handles.iter().map(extend).collect::<Result<_, CarrierError>>();
+        self.warden.look_at(until);
+        answers
     }
 
     fn anew(

@@ -11,7 +11,7 @@ use super::RabbitLimits;
 use super::lane::Lane;
 use super::link::Link;
 use super::trouble::Trouble;
-use crate::broker::carrier::Handle;
+use crate::broker::carrier::{CarrierError, Handle};
 use crate::domain::QueueName;
 
 /// Every lane, by its number, and those that no take has just now, by their queue.
@@ -99,21 +99,44 @@ impl Lanes {
         Handle(format!("{:x}-{}-{}-{tag}", self.process, lane.generation, lane.id))
     }
 
-    /// The delivery that a handle names, if it is of this queue and this process has it.
+    /// The delivery that a handle names, if it is of this queue and may still be in hands.
+    ///
+    /// # Errors
+    /// [`Elsewhere`].
     pub(super) fn find(
         &self,
         queue: &QueueName,
         handle: &Handle,
-    ) -> Option<(Arc<Lane>, DeliveryTag)> {
-        let mut parts = handle.0.split('-');
-        let process = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let mut number = || parts.next()?.parse::<u64>().ok();
-        let (generation, id, tag) = (number()?, number()?, number()?);
-        if process != self.process || parts.next().is_some() {
-            return None;
+    ) -> Result<Option<(Arc<Lane>, DeliveryTag)>, Elsewhere> {
+        let Some((process, generation, id, tag)) = parts(handle) else { return Ok(None) };
+        if process != self.process {
+            return Err(Elsewhere);
         }
-        let lane = locked!(self.all.read()).get(&id).cloned()?;
-        let right = lane.generation == generation && lane.queue == *queue && lane.sound();
-        right.then_some((lane, tag))
+        let lane = locked!(self.all.read()).get(&id).cloned();
+        let right = |lane: &Arc<Lane>| {
+            lane.generation == generation && lane.queue == *queue && lane.sound()
+        };
+        Ok(lane.filter(right).map(|lane| (lane, tag)))
     }
+}
+
+/// The handle is another process's.
+#[derive(Debug)]
+pub(super) struct Elsewhere;
+
+impl From<Elsewhere> for CarrierError {
+    fn from(_: Elsewhere) -> Self {
+        Self::Unsupported {
+            what: "settling what another process took",
+            why: "RabbitMQ knows a delivery by the connection that it went over",
+        }
+    }
+}
+
+fn parts(handle: &Handle) -> Option<(u64, u64, u64, DeliveryTag)> {
+    let mut parts = handle.0.split('-');
+    let process = u64::from_str_radix(parts.next()?, 16).ok()?;
+    let mut number = || parts.next()?.parse::<u64>().ok();
+    let all = (process, number()?, number()?, number()?);
+    parts.next().is_none().then_some(all)
 }

@@ -38,7 +38,7 @@ use super::{
 };
 use crate::domain::QueueName;
 
-use delays::{Step, TooLong};
+use delays::Step;
 use known::Known;
 use lanes::Lanes;
 pub use limits::RabbitLimits;
@@ -116,12 +116,6 @@ impl Drop for RabbitCarrier {
     }
 }
 
-impl From<TooLong> for CarrierError {
-    fn from(_: TooLong) -> Self {
-        Self::Unsupported { what: "such a delay", why: "RabbitMQ delays a week at most" }
-    }
-}
-
 impl Carrier for RabbitCarrier {
     fn abilities(&self) -> Abilities {
         Abilities {
@@ -163,7 +157,7 @@ impl Carrier for RabbitCarrier {
         queue: &QueueName,
         handles: Vec<Handle>,
     ) -> Result<Vec<Each>, CarrierError> {
-        Ok(self.shared.ack(queue, &handles).await)
+        self.shared.ack(queue, &handles).await
     }
 
     async fn release(
@@ -188,7 +182,7 @@ impl Carrier for RabbitCarrier {
         handles: Vec<Handle>,
         lasting: Duration,
     ) -> Result<Vec<Each>, CarrierError> {
-        Ok(self.shared.extend(queue, &handles, lasting))
+        self.shared.extend(queue, &handles, lasting)
     }
 
     async fn depth(&self, queue: &QueueName) -> Result<CarrierDepth, CarrierError> {

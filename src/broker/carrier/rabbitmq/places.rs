@@ -48,9 +48,13 @@ impl Shared {
 
     /// See [`Carrier::depth`](crate::broker::carrier::Carrier::depth).
     pub(super) async fn depth(&self, queue: &QueueName) -> Result<CarrierDepth, CarrierError> {
-        let look = || self.declare(queue.as_str().into(), FieldTable::default(), true);
-        let waiting = self.patiently(queue, look).await?;
-        Ok(CarrierDepth { waiting: waiting.into(), delayed: None, in_hands: None })
+        let waiting = self.patiently(queue, || self.waiting(queue)).await?;
+        Ok(CarrierDepth { waiting, delayed: None, in_hands: None })
+    }
+
+    /// How many parcels may be taken now.
+    pub(super) async fn waiting(&self, queue: &QueueName) -> Result<u64, Trouble> {
+        Ok(self.declare(queue.as_str().into(), FieldTable::default(), true).await?.into())
     }
 
     /// See [`Carrier::purge`](crate::broker::carrier::Carrier::purge): what is delayed goes, too.
@@ -70,7 +74,7 @@ impl Shared {
     /// Makes the delay queue of a step.
     pub(super) async fn make_delay(&self, queue: &QueueName, step: Step) -> Result<(), Trouble> {
         // For a queue that is not there, nothing is to wait.
-        self.declare(queue.as_str().into(), FieldTable::default(), true).await?;
+        self.waiting(queue).await?;
         let mut arguments = quorum();
         arguments.insert("x-message-ttl", AMQPValue::LongLongInt(millis(step.millis())));
         dead_letters(&mut arguments, queue);

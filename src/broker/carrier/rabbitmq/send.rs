@@ -24,14 +24,14 @@ impl Shared {
         queue: &QueueName,
         parcels: Vec<Parcel>,
     ) -> Result<Vec<Each>, CarrierError> {
-        let steps = parcels.iter().map(|parcel| Step::of(parcel.delay));
-        let steps: Vec<Option<Step>> = steps.collect::<Result<_, _>>()?;
         let (mut letters, mut answers) = (Vec::new(), Vec::with_capacity(parcels.len()));
-        for (parcel, step) in parcels.into_iter().zip(steps) {
-            let key =
-                step.map_or_else(|| ShortString::from(queue.as_str()), |step| step.queue(queue));
-            let letter = Letter::of(parcel, key, self.sizes());
-            answers.push(letter.map(|letter| letters.push(Addressed { letter, step })));
+        for parcel in parcels {
+            let letter = Step::of(parcel.delay).and_then(|step| {
+                let own = || ShortString::from(queue.as_str());
+                let key = step.map_or_else(own, |step| step.queue(queue));
+                Ok(Addressed { letter: Letter::of(parcel, key, self.sizes())?, step })
+            });
+            answers.push(letter.map(|letter| letters.push(letter)));
         }
         let mut sent = self.deliver(queue, &letters).await?.into_iter();
         for answer in &mut answers {
@@ -55,7 +55,12 @@ impl Shared {
         let mut full = Pauses::new(&self.limits, self.limits.full_wait);
         while !round.left.is_empty() {
             let posted = self.post(queue, letters, &round.left).await;
+            let kept = round.kept;
             let (trouble, turned_down) = round.sort(letters, posted);
+            if round.kept > kept {
+                away = Pauses::new(&self.limits, self.limits.patience);
+                full = Pauses::new(&self.limits, self.limits.full_wait);
+            }
             if let Some(trouble) = trouble
                 && !away.pause().await
             {
@@ -83,6 +88,10 @@ impl Shared {
     }
 
     /// One attempt for those that are left.
+    ///
+    /// A full quorum queue turns publishers down until a fifth of it is empty, and until it has told
+    /// them so it takes what is on its way. So those who know of a capacity look for themselves, and
+    /// the server's own limit is for those who do not.
     async fn post(
         &self,
         queue: &QueueName,
@@ -95,8 +104,25 @@ impl Shared {
                 self.make_delay(queue, step).await?;
             }
         }
-        let left: Vec<&Letter> = left.iter().map(|addressed| &addressed.letter).collect();
-        self.outward.post(&left).await
+        let mut room = u64::MAX;
+        if let Some(capacity) = self.known.get(queue).and_then(|known| known.capacity) {
+            room = capacity.saturating_sub(self.waiting(queue).await?);
+        }
+        let mut fits = |addressed: &&Addressed| {
+            let fits = addressed.step.is_some() || room > 0;
+            room = room.saturating_sub(u64::from(addressed.step.is_none()));
+            fits
+        };
+        let fits: Vec<bool> = left.iter().map(&mut fits).collect();
+        let going = left.iter().zip(&fits).filter(|(_, fits)| **fits);
+        let going: Vec<&Letter> = going.map(|(addressed, _)| &addressed.letter).collect();
+        if going.is_empty() {
+            return Ok(fits.iter().map(|_| Posted::TurnedDown).collect());
+        }
+        let mut posted = self.outward.post(&going).await?.into_iter();
+        let mut answer = |fits: bool| if fits { posted.next() } else { None };
+        let answer = |fits: &bool| answer(*fits).unwrap_or(Posted::TurnedDown);
+        Ok(fits.iter().map(answer).collect())
     }
 
     pub(super) fn sizes(&self) -> Sizes {

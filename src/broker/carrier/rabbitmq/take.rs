@@ -207,7 +207,8 @@ impl Shared {
     /// The caller went away.
     async fn give_back(&self, lane: &Arc<Lane>, unwanted: Answer) {
         let found = unwanted.unwrap_or_default().into_iter();
-        let found = found.filter_map(|taken| self.lanes.find(&lane.queue, &taken.handle));
+        let found = found.map(|taken| self.lanes.find(&lane.queue, &taken.handle));
+        let found = found.filter_map(|found| found.ok().flatten());
         let claims: Vec<_> = found.filter_map(|(lane, tag)| lane.claim(tag)).collect();
         if claims.is_empty() {
             return;
