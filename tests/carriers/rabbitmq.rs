@@ -33,7 +33,7 @@ impl Engine for Rabbit {
         // Its HTTP API is on the port after.
         let api = url_at(place, SocketAddr::new(at.ip(), at.port() + 1));
         let api = format!("{}/api/vhosts/{host}", api.replacen("amqp:", "http:", 1));
-        let made = reqwest::Client::new().put(&api).send().await.unwrap();
+        let made = http().put(&api).send().await.unwrap();
         assert!(made.status().is_success(), "no virtual host: {made:?}");
         Self { url: format!("{place}/{host}"), own: None, api }
     }
@@ -61,10 +61,16 @@ impl Engine for Rabbit {
 
     async fn tidy(&self) {
         if self.own.is_none() {
-            let gone = reqwest::Client::new().delete(&self.api).send().await.unwrap();
+            let gone = http().delete(&self.api).send().await.unwrap();
             assert!(gone.status().is_success(), "the virtual host stays: {gone:?}");
         }
     }
+}
+
+fn http() -> reqwest::Client {
+    // Of several tests in a process, the first installs it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }
 
 fn limits() -> RabbitLimits {

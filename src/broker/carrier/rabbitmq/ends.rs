@@ -20,6 +20,13 @@ use crate::domain::QueueName;
 /// Deliveries that are being settled, by their place among the handles.
 type Claims = Vec<(usize, Claim)>;
 
+/// Those of one lane, and their places.
+struct OfLane {
+    lane: Arc<Lane>,
+    places: Vec<usize>,
+    claims: Vec<Claim>,
+}
+
 impl Shared {
     /// Those of the handles that may be settled, each with its place, and an answer for each, which
     /// is yet to be changed for those.
@@ -40,21 +47,23 @@ impl Shared {
     /// Settles, and puts the answers in their places. A lane that fails is closed: what was not
     /// settled on it comes again, and either way it is over.
     async fn end(&self, claims: Claims, end: End, answers: &mut [Each]) {
-        let mut lanes: HashMap<u64, (Arc<Lane>, Vec<usize>, Vec<Claim>)> = HashMap::new();
+        let mut lanes: HashMap<u64, OfLane> = HashMap::new();
         for (at, claim) in claims {
-            let of_lane = lanes.entry(claim.lane.id);
-            let (_, places, claims) =
-                of_lane.or_insert_with(|| (Arc::clone(&claim.lane), Vec::new(), Vec::new()));
-            places.push(at);
-            claims.push(claim);
+            let of_lane = lanes.entry(claim.lane.id).or_insert_with(|| OfLane {
+                lane: Arc::clone(&claim.lane),
+                places: Vec::new(),
+                claims: Vec::new(),
+            });
+            of_lane.places.push(at);
+            of_lane.claims.push(claim);
         }
-        let settle = async |(lane, places, claims): (Arc<Lane>, Vec<usize>, Vec<Claim>)| match lane
+        let settle = async |OfLane { lane, places, claims }| match lane
             .settle(claims, end, self.limits.answer_wait)
             .await
         {
             Ok(()) => places,
             Err(trouble) => {
-                tracing::debug!(%trouble, queue = %lane.queue, "deliveries ended with their channel");
+                tracing::debug!(%trouble, queue = %lane.queue, "they ended with their channel");
                 self.lanes.discard(&lane);
                 Vec::new()
             }

@@ -53,6 +53,21 @@ struct Hands {
     held: HashMap<DeliveryTag, Held>,
 }
 
+impl Hands {
+    /// Takes these off what is open, ascending as they are; answers how many of the first of them
+    /// the server may be told of at once, because nothing else is open below the last of those.
+    fn close(&mut self, tags: &[DeliveryTag], end: End) -> usize {
+        let together = match end {
+            End::Ack => tags.iter().zip(&self.open).take_while(|(tag, open)| tag == open).count(),
+            End::Requeue => 0,
+        };
+        for tag in tags {
+            self.open.remove(tag);
+        }
+        together
+    }
+}
+
 /// What is in hands.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -177,7 +192,7 @@ impl Lane {
             tags.push(claim.tag);
         }
         tags.sort_unstable();
-        let together = self.close(&tags, end);
+        let together = self.hands().close(&tags, end);
         let settle = |tag: DeliveryTag, multiple: bool| -> BoxFuture<'_, lapin::Result<()>> {
             match end {
                 End::Ack => self.channel.basic_ack(tag, BasicAckOptions { multiple }).boxed(),
@@ -200,22 +215,25 @@ impl Lane {
         within(wait, read).await
     }
 
-    /// Takes these off what is open, ascending as they are; answers how many of the first of them
-    /// the server may be told of at once, because nothing else is open below the last of those.
-    fn close(&self, tags: &[DeliveryTag], end: End) -> usize {
-        let mut hands = self.hands();
-        let same = |(tag, open): &(&DeliveryTag, &DeliveryTag)| tag == open;
-        let together = match end {
-            End::Ack => tags.iter().zip(&hands.open).take_while(same).count(),
-            End::Requeue => 0,
-        };
-        for tag in tags {
-            hands.open.remove(tag);
-        }
-        together
-    }
-
     fn hands(&self) -> MutexGuard<'_, Hands> {
         self.hands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_from_the_lowest_that_is_open_ends_at_once() {
+        let mut hands = Hands { open: (1..=10).collect(), ..Hands::default() };
+        let mut close = |tags: &[DeliveryTag]| hands.close(tags, End::Ack);
+        // 1 is open: an ack of all up to 4 would end it, too.
+        assert_eq!(close(&[2, 3, 4]), 0);
+        assert_eq!(close(&[1, 5, 6, 9]), 3, "what is settled before is in nobody's way");
+        assert_eq!(close(&[7]), 1);
+        assert_eq!(close(&[10]), 0);
+        assert_eq!(hands.close(&[8], End::Requeue), 0, "each is told alone, so as to count");
+        assert!(hands.open.is_empty());
     }
 }

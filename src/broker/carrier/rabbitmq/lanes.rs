@@ -70,19 +70,23 @@ impl Lanes {
 
     /// The take is over. A lane with something in hands is kept in any case.
     pub(super) fn put(&self, lane: Arc<Lane>) {
-        let mut idle = locked!(self.idle.lock());
-        let lanes = idle.entry(lane.queue.clone()).or_default();
-        if lane.sound() && (lanes.len() < self.kept || lane.load() > 0) {
-            lanes.push(lane);
-        } else {
-            self.discard(&lane);
+        {
+            let mut idle = locked!(self.idle.lock());
+            let lanes = idle.entry(lane.queue.clone()).or_default();
+            if lane.sound() && (lanes.len() < self.kept || lane.load() > 0) {
+                lanes.push(lane);
+                return;
+            }
         }
+        self.discard(&lane);
     }
 
-    /// Closes a lane: what is in hands of it comes again.
+    /// Closes a lane, as soon as nobody uses it: what is in hands of it comes again.
     pub(super) fn discard(&self, lane: &Lane) {
-        // Closed by the last who has it.
         locked!(self.all.write()).remove(&lane.id);
+        if let Some(lanes) = locked!(self.idle.lock()).get_mut(&lane.queue) {
+            lanes.retain(|idle| idle.id != lane.id);
+        }
     }
 
     /// A queue is gone.

@@ -9,6 +9,24 @@
 //! - `ends`: how deliveries end. `warden`: how those end that nobody settles.
 //! - `places`, `delays`, `known`: queues, delay queues, and what this process was told of them.
 //! - `link`, `trouble`: connections that come back, and what errors mean.
+//!
+//! What is peculiar here:
+//!
+//! - *A delivery belongs to its connection.* No other process settles it, and when the connection is
+//!   lost it comes again. The ack deadline is kept by this process; the server has one of its own for
+//!   everything (`consumer_timeout`, 30 minutes unless it is told otherwise), past which it closes the
+//!   channel with all that is held on it.
+//! - *Delays are steps* (see `delays`), a week at most, and never early. Released with a delay, a
+//!   parcel is a new message: one that is sent twice when the process dies between sending and acking.
+//! - *A queue's arguments are fixed when it is made*: its dead queue, deliveries, retention and
+//!   capacity. To ask for others is unsupported; the ack deadline is this process's, and changes.
+//! - *A retention and a dead-letter exchange do not go together* (see `places`): then the limit of
+//!   deliveries is kept by this driver alone, at the next take.
+//! - *A capacity is approximate* where several send at once; and once a foreign sender has been turned
+//!   down, the server turns all down until a fifth of the queue is empty.
+//! - *An ack is answered when the server has read it.* If the server's power fails before it has
+//!   written it, the parcel comes again.
+//! - *Delayed parcels and those in hands are not counted*, and nothing is shown without being taken.
 
 mod delays;
 mod ends;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
+use tokio::time::Instant;
 
 use super::RabbitLimits;
 use crate::broker::carrier::CarrierError;
@@ -59,6 +60,12 @@ impl From<Error> for Trouble {
             {
                 Self::Differs(error)
             }
+            // A virtual host that is being started is closed to everybody.
+            AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
+                if said.get_message().as_str().contains("is down") =>
+            {
+                Self::Away(error)
+            }
             _ => Self::Refused(error),
         }
     }
@@ -96,28 +103,30 @@ impl From<Trouble> for CarrierError {
     }
 }
 
-/// Pauses between attempts, each twice the one before, within a patience.
+/// Pauses between attempts, each twice the one before, within a patience that begins with the first.
 #[derive(Debug)]
 pub(super) struct Pauses {
     next: Duration,
     most: Duration,
-    left: Duration,
+    patience: Duration,
+    until: Option<Instant>,
 }
 
 impl Pauses {
     pub(super) fn new(limits: &RabbitLimits, patience: Duration) -> Self {
-        Self { next: limits.pause_first, most: limits.pause_most, left: patience }
+        Self { next: limits.pause_first, most: limits.pause_most, patience, until: None }
     }
 
     /// Waits before the next attempt; false, at once, when the patience is at its end.
     pub(super) async fn pause(&mut self) -> bool {
-        if self.left.is_zero() {
+        let until = *self.until.get_or_insert_with(|| Instant::now() + self.patience);
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return false;
         }
         // Many wait for the same server: half of the pause is chance.
-        let pause = self.next.mul_f64(0.5 + fastrand::f64() / 2.0).min(self.left);
+        let pause = self.next.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
         self.next = (self.next * 2).min(self.most);
-        self.left -= pause;
         tokio::time::sleep(pause).await;
         true
     }
