@@ -48,7 +48,10 @@ impl Engine for Rabbit {
     }
 
     async fn connect(&self, at: SocketAddr) -> Result<RabbitCarrier, CarrierError> {
-        RabbitCarrier::connect(&url_at(&self.url, at), limits()).await
+        // The shared server's power does not fail; those that are killed show what waiting is for.
+        let new_queue = if self.own.is_some() { limits().new_queue } else { Duration::ZERO };
+        let limits = RabbitLimits { new_queue, ..limits() };
+        RabbitCarrier::connect(&url_at(&self.url, at), limits).await
     }
 
     async fn crash(&self) {

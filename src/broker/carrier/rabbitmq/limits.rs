@@ -47,6 +47,10 @@ pub struct RabbitLimits {
     /// How many channels a queue keeps for takes to come, while what they brought is in hands or
     /// nothing is.
     pub channels_kept: usize,
+    /// How long a queue that was made just now is left alone: RabbitMQ 3.10 forgets one that was made
+    /// half a second before its power fails, with what is in it.
+    #[serde(with = "units::time")]
+    pub new_queue: Duration,
     /// How long a take listens that was not to wait: what is there is sent at once, but it comes over
     /// the network.
     #[serde(with = "units::time")]
@@ -77,6 +81,7 @@ impl Default for RabbitLimits {
             parcel_bytes: 16 << 20,
             takes: 256,
             channels_kept: 16,
+            new_queue: Duration::from_secs(2),
             look: Duration::from_millis(20),
             gather: Duration::from_millis(2),
             redrive_step: 500,

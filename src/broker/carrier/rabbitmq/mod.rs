@@ -24,6 +24,8 @@
 //!   deliveries is kept by this driver alone, at the next take.
 //! - *A capacity is approximate* where several send at once; and once a foreign sender has been turned
 //!   down, the server turns all down until a fifth of the queue is empty.
+//! - *A queue that is made is waited for* ([`RabbitLimits::new_queue`]): the server writes down that
+//!   it exists half a second later. So the first parcel of each delay step takes that long to send.
 //! - *An ack is answered when the server has read it.* If the server's power fails before it has
 //!   written it, the parcel comes again.
 //! - *Delayed parcels and those in hands are not counted*, and nothing is shown without being taken.

@@ -27,7 +27,7 @@ impl Shared {
     /// See [`Carrier::ensure`](crate::broker::carrier::Carrier::ensure).
     pub(super) async fn ensure(&self, queue: &CarrierQueue) -> Result<(), CarrierError> {
         let name = queue.name.as_str();
-        self.patiently(&queue.name, || self.declare(name.into(), arguments(queue), false)).await?;
+        self.patiently(&queue.name, || self.make(name.into(), arguments(queue))).await?;
         self.known.put(queue);
         Ok(())
     }
@@ -78,8 +78,21 @@ impl Shared {
         let mut arguments = quorum();
         arguments.insert("x-message-ttl", AMQPValue::LongLongInt(millis(step.millis())));
         dead_letters(&mut arguments, queue);
-        self.declare(step.queue(queue), table(arguments), false).await?;
+        self.make(step.queue(queue), table(arguments)).await?;
         self.known.put_delay(queue, step);
+        Ok(())
+    }
+
+    /// Makes a queue, and waits until one that was not there is there for good.
+    async fn make(&self, name: ShortString, arguments: FieldTable) -> Result<(), Trouble> {
+        let there = match self.declare(name.clone(), FieldTable::default(), true).await {
+            Err(Trouble::Missing) => false,
+            other => other.map(|_| true)?,
+        };
+        self.declare(name, arguments, false).await?;
+        if !there {
+            tokio::time::sleep(self.limits.new_queue).await;
+        }
         Ok(())
     }
 
