@@ -313,7 +313,8 @@ mod tests {
         assert_eq!(later.app_id(), &Some("p".into()));
         assert!(!later.headers().as_ref().unwrap().contains_key("CC"));
 
-        let dead = send(&properties, Anew::Dead(&"ü".repeat(REASON_BYTES)));
+        let reason = "ü".repeat(REASON_BYTES);
+        let dead = send(&properties, Anew::Dead(&reason));
         assert_eq!(attempt(&dead), 1);
         assert_eq!(attributes(&dead)[REASON], "ü".repeat(REASON_BYTES / 2));
         let fresh = send(&dead, Anew::Fresh);
