@@ -115,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::MessageKey;
+    use crate::MessageKey;
 
     proptest! {
         #[test]

@@ -16,6 +16,8 @@
 mod cases;
 mod engine;
 mod proxy;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod scene;
 mod server;
 

@@ -1,0 +1,278 @@
+//! What is true of RabbitMQ alone.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use rowmill::broker::carrier::rabbitmq::{RabbitCarrier, RabbitLimits};
+use rowmill::broker::carrier::{Carrier, CarrierError, CarrierQueue, Failed, Parcel, REASON};
+use rowmill::domain::QueueName;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::Rabbit;
+use crate::engine::Engine;
+use crate::proxy::Proxy;
+use crate::scene::{
+    PATIENCE, SHORT, SOON, Scene, ack, ack_one, assert_intact, assert_nothing, drain, handles,
+    parcel, parcels, send, take, take_one, until_depth,
+};
+
+impl Rabbit {
+    /// A queue as the server has it.
+    async fn seen(&self, queue: &str) -> Option<Value> {
+        let url = self.api.replacen("vhosts", "queues", 1);
+        let url = format!("{url}/{}", queue.replace('/', "%2F"));
+        let answer = super::http().get(url).send().await.unwrap();
+        if answer.status() == 404 {
+            return None;
+        }
+        Some(serde_json::from_str(&answer.text().await.unwrap()).unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queues_are_made_by_the_book() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let dead = scene.queue("dead").await;
+    let plan = CarrierQueue {
+        dead: Some(dead.clone()),
+        deliveries: Some(6),
+        capacity: Some(1_000),
+        ..scene.plan("book")
+    };
+    scene.carrier.ensure(&plan).await.unwrap();
+    let seen = scene.engine.seen(plan.name.as_str()).await.unwrap();
+    assert_eq!((&seen["type"], &seen["durable"]), (&json!("quorum"), &json!(true)));
+    let arguments = json!({
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-max-length": 1_000,
+        // Five redeliveries are six deliveries.
+        "x-delivery-limit": 5,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": dead.as_str(),
+        "x-dead-letter-strategy": "at-least-once",
+    });
+    assert_eq!(seen["arguments"], arguments);
+    // What it was made with stays.
+    for changed in [
+        CarrierQueue { dead: None, ..plan.clone() },
+        CarrierQueue { deliveries: Some(7), ..plan.clone() },
+        CarrierQueue { capacity: None, ..plan.clone() },
+        CarrierQueue { retention: Some(SHORT), ..plan.clone() },
+    ] {
+        let answer = scene.carrier.ensure(&changed).await;
+        assert!(matches!(answer, Err(CarrierError::Unsupported { .. })), "{answer:?}");
+    }
+    scene.carrier.ensure(&CarrierQueue { ack_deadline: SHORT, ..plan }).await.unwrap();
+    scene.engine.tidy().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delays_have_queues_of_their_own_which_go_with_theirs() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let carrier = &*scene.carrier;
+    let queue = scene.queue("delays").await;
+    let late = |n, seconds| Parcel { delay: Duration::from_secs(seconds), ..parcel(n) };
+    send(carrier, &queue, vec![late(0, 300), late(1, 300), late(2, 601), parcel(3)]).await;
+    let delay = |millis: u64| format!("{queue}/delay/{millis}");
+    let seen = scene.engine.seen(&delay(300_000)).await.unwrap();
+    assert_eq!(seen["arguments"]["x-message-ttl"], 300_000);
+    assert_eq!(seen["type"], "quorum");
+    assert!(scene.engine.seen(&delay(720_000)).await.is_some(), "601 s are 12 min");
+    // What is delayed is purged, too; and the next delay is made anew, whoever purged.
+    let another = scene.another().await;
+    assert_eq!(another.purge(&queue).await.unwrap(), Some(4));
+    assert!(scene.engine.seen(&delay(300_000)).await.is_none());
+    send(carrier, &queue, vec![late(4, 300)]).await;
+    let soon = Parcel { delay: Duration::from_millis(60), ..parcel(5) };
+    send(carrier, &queue, vec![soon.clone()]).await;
+    assert_intact(&take_one(carrier, &queue).await, &soon);
+    carrier.remove(&queue).await.unwrap();
+    assert!(scene.engine.seen(&delay(300_000)).await.is_none());
+    assert!(scene.engine.seen(&delay(100)).await.is_none());
+    // No delay queue is made of a queue that is not there.
+    let none = another.send(&queue, vec![late(6, 300)]).await;
+    assert!(matches!(none, Err(CarrierError::NoQueue(_))), "{none:?}");
+    assert!(scene.engine.seen(&delay(300_000)).await.is_none());
+    scene.engine.tidy().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_engines_own_dead_have_a_reason_too() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let dead = scene.queue("own-dead").await;
+    let plan = CarrierQueue { dead: Some(dead.clone()), deliveries: Some(2), ..scene.plan("own") };
+    scene.carrier.ensure(&plan).await.unwrap();
+    send(&*scene.carrier, &plan.name, vec![parcel(0)]).await;
+    // Two consumers die without a word. Neither knows the limit: the server keeps it.
+    for attempt in 1..=2 {
+        let consumer = scene.another().await;
+        assert_eq!(take_one(&*consumer, &plan.name).await.attempt, attempt);
+        drop(consumer);
+    }
+    let died = take_one(&*scene.carrier, &dead).await;
+    assert!(died.attributes[REASON].contains("delivered too often"), "{died:?}");
+    // Redriven, nothing of that is left.
+    let back = vec![(died.handle, Duration::ZERO)];
+    assert_eq!(scene.carrier.release(&dead, back).await.unwrap(), [Ok(())]);
+    assert_eq!(scene.carrier.redrive(&dead, &plan.name, 10).await.unwrap(), 1);
+    let again = take_one(&*scene.carrier, &plan.name).await;
+    assert_intact(&again, &parcel(0));
+    assert_eq!(again.attempt, 1);
+    scene.engine.tidy().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_retention_only_the_dead_are_among_the_dead() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let carrier = &*scene.carrier;
+    let dead = scene.queue("kept-dead").await;
+    let plan = CarrierQueue {
+        dead: Some(dead.clone()),
+        deliveries: Some(2),
+        retention: Some(10 * SHORT),
+        ..scene.plan("kept")
+    };
+    carrier.ensure(&plan).await.unwrap();
+    let queue = &plan.name;
+    // One is delivered too often, once after a delay, from which on the server counts anew.
+    send(carrier, queue, vec![parcel(0)]).await;
+    for delay in [Duration::ZERO, Duration::from_millis(50)] {
+        let taken = take_one(carrier, queue).await;
+        assert_eq!(carrier.release(queue, vec![(taken.handle, delay)]).await.unwrap(), [Ok(())]);
+    }
+    assert_nothing(carrier, queue, SHORT).await;
+    let died = take_one(carrier, &dead).await;
+    assert!(died.attributes[REASON].contains("2 times"), "{died:?}");
+    ack(carrier, &dead, &[died]).await;
+    // Others nobody takes: they go when their time is over, and not there.
+    send(carrier, queue, parcels(3)).await;
+    until_depth(carrier, queue, |depth| depth.waiting == 0).await;
+    assert_nothing(carrier, &dead, SHORT).await;
+    scene.engine.tidy().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_refuses_is_refused_alone() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let queue = scene.queue("refused").await;
+    // The tests' server takes 20 MB, and this driver does not know it.
+    let limits = RabbitLimits { parcel_bytes: 64 << 20, ..super::limits() };
+    let carrier = RabbitCarrier::connect(&scene.engine.url, limits).await.unwrap();
+    let large = Parcel { data: Bytes::from(vec![b' '; 21 << 20]), ..parcel(1) };
+    let wide = [("wide".to_owned(), "w".repeat(130 << 10))];
+    let wide = Parcel { attributes: wide.into(), ..parcel(3) };
+    let batch = vec![parcel(0), large, parcel(2), wide, parcel(4)];
+    let answers = carrier.send(&queue, batch).await.unwrap();
+    for (n, answer) in answers.iter().enumerate() {
+        let refused = matches!(answer, Err(Failed::Refused(_)));
+        assert!(if n % 2 == 1 && n < 4 { refused } else { *answer == Ok(()) }, "{n}: {answer:?}");
+    }
+    let came: std::collections::BTreeSet<_> =
+        drain(&carrier, &queue).await.into_iter().map(|taken| taken.id.unwrap()).collect();
+    assert_eq!(came, [0, 2, 4].map(|n| parcel(n).id).into());
+    scene.engine.tidy().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handle_of_a_lost_connection_settles_nothing() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let queue = scene.queue("lost").await;
+    let wire = Proxy::to(scene.engine.address()).await;
+    let carrier = scene.engine.connect(wire.address()).await.unwrap();
+    send(&carrier, &queue, parcels(3)).await;
+    let lost = take(&carrier, &queue, 3).await;
+    wire.cut();
+    // The same numbers on the next channel are other deliveries.
+    let again = take(&carrier, &queue, 3).await;
+    assert!(again.iter().all(|taken| taken.attempt == 2));
+    let over = carrier.ack(&queue, handles(&lost)).await.unwrap();
+    assert_eq!(over, vec![Err(Failed::Over); 3]);
+    for taken in &again {
+        assert_eq!(ack_one(&carrier, &queue, taken).await, Ok(()));
+    }
+    assert_nothing(&*scene.carrier, &queue, SHORT).await;
+    scene.engine.tidy().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acks_in_any_order_end_what_they_name_and_no_more() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let carrier = &*scene.carrier;
+    let queue = scene.queue("order").await;
+    send(carrier, &queue, parcels(200)).await;
+    let mut taken = take(carrier, &queue, 120).await;
+    taken.extend(take(carrier, &queue, 80).await);
+    let mut acked = std::collections::BTreeSet::new();
+    // Runs from the front, holes, the back, many at once.
+    for range in [0..10, 12..20, 199..200, 10..11, 100..150, 60..61, 20..40] {
+        let some = &taken[range];
+        let (first, second) = some.split_at(some.len() / 2);
+        let (one, other) = tokio::join!(
+            carrier.ack(&queue, handles(first)),
+            carrier.ack(&queue, handles(second)),
+        );
+        assert!(one.unwrap().iter().chain(&other.unwrap()).all(Result::is_ok));
+        acked.extend(some.iter().map(|taken| taken.id.clone()));
+    }
+    let rest: Vec<_> = taken.iter().filter(|taken| !acked.contains(&taken.id)).collect();
+    let back = rest.iter().map(|taken| (taken.handle.clone(), Duration::ZERO)).collect();
+    let released = carrier.release(&queue, back).await.unwrap();
+    assert_eq!(released, vec![Ok(()); 200 - acked.len()]);
+    let again: std::collections::BTreeSet<_> =
+        drain(carrier, &queue).await.into_iter().map(|taken| taken.id).collect();
+    assert_eq!(again, rest.iter().map(|taken| taken.id.clone()).collect());
+    scene.engine.tidy().await;
+}
+
+async fn consumers(scene: &Scene<Rabbit>, queue: &QueueName) -> u32 {
+    let properties = ConnectionProperties::default();
+    let connection = Connection::connect(&scene.engine.url, properties).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let options = QueueDeclareOptions { passive: true, ..Default::default() };
+    let look = channel.queue_declare(queue.as_str().into(), options, FieldTable::default());
+    look.await.unwrap().consumer_count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_take_that_is_over_leaves_no_consumer() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let carrier = &*scene.carrier;
+    let queue = scene.queue("gone").await;
+    send(carrier, &queue, parcels(3)).await;
+    let taken = take(carrier, &queue, 3).await;
+    let waits = tokio::time::timeout(SHORT / 2, carrier.take(&queue, 5, SOON)).await;
+    assert!(waits.is_err(), "{waits:?}");
+    // One that is cancelled counts as long as something of it is in hands.
+    ack(carrier, &queue, &taken).await;
+    let until = Instant::now() + PATIENCE;
+    while consumers(&scene, &queue).await > 0 {
+        assert!(Instant::now() < until, "a consumer is left");
+        sleep(Duration::from_millis(50)).await;
+    }
+    scene.engine.tidy().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_refused_at_once() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let begun = Instant::now();
+    let (user, rest) = scene.engine.url.split_once('@').unwrap();
+    let (scheme, _) = user.split_once("://").unwrap();
+    for url in [
+        format!("{scheme}://nobody:wrong@{rest}"),
+        format!("{}x", scene.engine.url),
+        "redis://127.0.0.1".to_owned(),
+        String::new(),
+    ] {
+        let limits = RabbitLimits { patience: PATIENCE, ..super::limits() };
+        let refused = RabbitCarrier::connect(&url, limits).await;
+        assert!(matches!(refused, Err(CarrierError::Failed(_))), "{url}: {refused:?}");
+    }
+    assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
+    scene.engine.tidy().await;
+}
