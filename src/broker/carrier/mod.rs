@@ -10,6 +10,9 @@
 //! no error of its users: a driver connects anew, with back-off, and answers
 //! [`CarrierError::Outage`] only when its patience ends.
 
+#[cfg(feature = "sqs")]
+pub mod sqs;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
