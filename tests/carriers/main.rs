@@ -1,0 +1,20 @@
+//! The carriers' conformance suite: one set of cases, every driver, real servers.
+//!
+//! `cases/` says what a carrier keeps, in terms of the contract alone. An engine's own file
+//! implements [`engine::Engine`], registers itself in one line (`conformance!(crate::name::Name);`), and holds
+//! beside it what is true of that engine alone. What an engine cannot do is asserted to be refused
+//! with its type and in agreement with its abilities; no case is left out for anybody.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "a build without engines plays nothing"
+)]
+
+mod cases;
+mod engine;
+mod proxy;
+mod scene;
+mod server;
