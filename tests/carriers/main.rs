@@ -18,3 +18,5 @@ mod engine;
 mod proxy;
 mod scene;
 mod server;
+#[cfg(feature = "sqs")]
+mod sqs;
