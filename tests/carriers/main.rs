@@ -18,5 +18,8 @@ mod engine;
 mod proxy;
 mod scene;
 mod server;
+
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "sqs")]
 mod sqs;

@@ -103,14 +103,18 @@ pub(crate) async fn a_send_is_dropped_anywhere<E: Engine>(scene: &Scene<E>) {
     let queue = scene.queue("dropped").await;
     let carrier = &*scene.carrier;
     let (mut confirmed, mut broke_off) = (Vec::new(), 0);
-    for round in 0..12 {
-        let batch: Vec<_> = (round * 100..round * 100 + 100).map(parcel).collect();
-        match dropped_after(round + 1, carrier.send(&queue, batch.clone())).await {
+    // On a busy machine an answer may be there at once, and a send ends where it was to be dropped.
+    for round in 0..50 {
+        let batch: Vec<_> = (round * 200..round * 200 + 200).map(parcel).collect();
+        match dropped_after(round % 6 + 1, carrier.send(&queue, batch.clone())).await {
             Some(answers) => {
-                assert_eq!(answers.unwrap(), vec![Ok(()); 100]);
+                assert_eq!(answers.unwrap(), vec![Ok(()); 200]);
                 confirmed.extend(batch);
             }
             None => broke_off += 1,
+        }
+        if broke_off > 4 {
+            break;
         }
     }
     assert!(broke_off > 0, "no send was dropped");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rowmill::broker::carrier::{Carrier, CarrierError, Failed, Parcel};
+use rowmill::broker::carrier::{Carrier, CarrierError, CarrierQueue, Failed, Parcel};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -100,8 +100,11 @@ pub(crate) async fn connections_are_cut<E: Engine>(scene: &Scene<E>) {
         assert!(wire.cut() > 0, "nothing was connected");
     })
     .await;
-    // One that waits while it is cut learns of what comes then, at its next call at the latest.
-    let queue = scene.queue("cut").await;
+    // One that waits while it is cut learns of what comes then, at its next call at the latest; what
+    // was on its way to it comes again at its deadline.
+    let plan = CarrierQueue { ack_deadline: 5 * SHORT, ..scene.plan("cut") };
+    scene.carrier.ensure(&plan).await.unwrap();
+    let queue = plan.name;
     let taker = scene.engine.connect(wire.address()).await.unwrap();
     let waits = patiently(async || taker.take(&queue, 10, SOON).await);
     let cuts = async {
