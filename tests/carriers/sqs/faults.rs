@@ -1,5 +1,6 @@
 //! Entries that fail within requests that succeed, and requests that fail for one of their entries.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -132,6 +133,27 @@ async fn an_engine_that_is_away_for_one_batch_is_no_outage_of_the_others() {
     let all = carrier.send(&queue, vec![parcel(13)]).await;
     assert!(matches!(all, Err(CarrierError::Outage(_))), "{all:?}");
     assert_eq!(drain(&*scene.carrier, &queue).await.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_patience_of_a_call_is_not_that_of_each_batch() {
+    let scene = Scene::<Sqs>::shared().await;
+    let queue = scene.queue("patience").await;
+    let meddler = |action: &str, _: &Value| match action {
+        "SendMessageBatch" => Meddle::All(503, "ServiceUnavailable"),
+        _ => Meddle::Not,
+    };
+    let listener = Listener::before(scene.engine.address, meddler).await;
+    let limits = SqsLimits { requests_at_once: 2, patience: SHORT, ..limits() };
+    let carrier = scene.engine.with(listener.address, limits).await.unwrap();
+    let sent = carrier.send(&queue, parcels(100)).await;
+    assert!(matches!(sent, Err(CarrierError::Outage(_))), "{sent:?}");
+    let batches: HashSet<_> = listener
+        .heard("SendMessageBatch")
+        .iter()
+        .map(|request| request["Entries"][0]["Id"].to_string())
+        .collect();
+    assert_eq!(batches.len(), 2, "two were under way, and the others need not be tried");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

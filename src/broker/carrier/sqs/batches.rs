@@ -5,6 +5,7 @@
 //! jitter, and reported when that did not help.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_sqs::types::BatchResultErrorEntry;
 use futures::StreamExt as _;
@@ -57,8 +58,8 @@ pub(super) async fn each<A>(
 where
     A: Future<Output = Result<Answer, Trouble>> + Send,
 {
-    let ask = &ask;
-    let mut rounds = stream::iter(batches.into_iter().map(|batch| one(limits, batch, ask)))
+    let (ask, gone) = (&ask, &AtomicBool::new(false));
+    let mut rounds = stream::iter(batches.into_iter().map(|batch| one(limits, batch, ask, gone)))
         .buffer_unordered(limits.requests_at_once.max(1));
     // Whoever is asked for and not answered at all was in no batch: it is answered by the caller.
     let mut answers: Vec<Each> = vec![Ok(()); count];
@@ -77,11 +78,13 @@ where
     }
 }
 
-/// One batch, until each of its entries is settled or was tried often enough.
+/// One batch, until each of its entries is settled or was tried often enough. `gone`: the engine did
+/// not answer another batch, and every one has had the whole patience with it already.
 async fn one<A>(
     limits: &SqsLimits,
     batch: Vec<usize>,
     ask: &(impl Fn(Vec<usize>) -> A + Sync),
+    gone: &AtomicBool,
 ) -> Result<Round, Trouble>
 where
     A: Future<Output = Result<Answer, Trouble>> + Send,
@@ -90,6 +93,11 @@ where
     // Batches still to be asked for, with how often they were.
     let mut left = vec![(batch, 1_u16)];
     while let Some((batch, attempt)) = left.pop() {
+        if gone.load(Ordering::Relaxed) {
+            let untried = Failed::NotTaken("the engine does not answer".to_owned());
+            round.each.extend(batch.into_iter().map(|place| (place, Err(untried.clone()))));
+            continue;
+        }
         let (again, why) = match ask(batch.clone()).await {
             Ok(answer) => round.read(batch, &answer),
             // One of them is to blame: alone, each gets its own answer.
@@ -103,8 +111,9 @@ where
                 continue;
             }
             Err(Trouble::Away(said)) => {
-                let gone = |place| (place, Err(Failed::NotTaken(said.0.clone())));
-                round.each.extend(batch.into_iter().map(gone));
+                gone.store(true, Ordering::Relaxed);
+                let lost = |place| (place, Err(Failed::NotTaken(said.0.clone())));
+                round.each.extend(batch.into_iter().map(lost));
                 round.away = Some(Trouble::Away(said));
                 continue;
             }

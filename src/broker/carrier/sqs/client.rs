@@ -1,5 +1,7 @@
 //! The engine's client, as it is set up here: TLS by ring, retries and times as the limits say.
 
+use std::time::Duration;
+
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -29,7 +31,7 @@ pub(super) async fn open(address: Address, limits: &SqsLimits) -> Result<Client,
     let mut config = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .retry_config(retries)
-        .timeout_config(times(limits, std::time::Duration::ZERO));
+        .timeout_config(times(limits, Duration::ZERO));
     if let Some(region) = address.region {
         config = config.region(Region::new(region));
     }
@@ -46,10 +48,11 @@ pub(super) async fn open(address: Address, limits: &SqsLimits) -> Result<Client,
 }
 
 /// The times of a request that the engine may answer after `wait`.
-pub(super) fn times(limits: &SqsLimits, wait: std::time::Duration) -> TimeoutConfig {
-    let answer = limits.answer + wait;
+pub(super) fn times(limits: &SqsLimits, wait: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(limits.connect)
-        .operation_attempt_timeout(answer)
+        .operation_attempt_timeout(limits.answer + wait)
+        // With the client's own retries it takes no longer than the patience with it.
+        .operation_timeout(limits.patience.max(limits.answer) + wait)
         .build()
 }

@@ -68,15 +68,12 @@ impl Trouble {
     }
 }
 
-impl<E, R> From<SdkError<E, R>> for Trouble
+impl<E> From<SdkError<E>> for Trouble
 where
     E: ProvideErrorMetadata + Error + 'static,
-    R: std::fmt::Debug,
-    SdkError<E, R>: Error + 'static,
-    SdkError<E, R>: Status,
 {
-    fn from(error: SdkError<E, R>) -> Self {
-        let status = error.status();
+    fn from(error: SdkError<E>) -> Self {
+        let status = error.raw_response().map(|response| response.status().as_u16());
         match &error {
             SdkError::ServiceError(answer) => {
                 let answer = answer.err();
@@ -104,17 +101,6 @@ where
             SdkError::ConstructionFailure(_) => refused(&error),
             error => Self::Away(Said(chain(error))),
         }
-    }
-}
-
-/// The HTTP status that came with an error.
-pub(super) trait Status {
-    fn status(&self) -> Option<u16>;
-}
-
-impl<E> Status for SdkError<E> {
-    fn status(&self) -> Option<u16> {
-        self.raw_response().map(|response| response.status().as_u16())
     }
 }
 

@@ -42,6 +42,7 @@
 mod address;
 mod batches;
 mod client;
+mod ensure;
 mod faults;
 mod hands;
 mod letter;

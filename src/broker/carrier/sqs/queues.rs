@@ -1,4 +1,4 @@
-//! The engine's queues: made, changed, removed, and what is known of them.
+//! What is known of the engine's queues.
 //!
 //! A queue is known by a URL, which is asked for once. How long a delivery lasts is read from its
 //! settings and believed for a while, because the driver must know it better than the engine tells.
@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName as Name;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::super::{CarrierError, CarrierQueue};
-use super::faults::{Said, Trouble, patiently};
+use super::super::CarrierError;
+use super::faults::{Trouble, patiently};
 use super::limits::SqsLimits;
 use super::names;
-use super::settings::{self, Attributes, Policy};
+use super::settings::Policy;
 use crate::domain::QueueName;
 
 /// The tag that names the dead queue of one without a redrive policy.
-const DEAD: &str = "rowmill-dead";
+pub(super) const DEAD: &str = "rowmill-dead";
 
 /// What is known of a queue.
 #[derive(Debug, Clone)]
@@ -45,8 +45,8 @@ pub(super) struct DeadQueue {
 
 /// The engine's queues.
 pub(super) struct Queues {
-    client: Client,
-    limits: SqsLimits,
+    pub(super) client: Client,
+    pub(super) limits: SqsLimits,
     prefix: String,
     urls: Mutex<HashMap<QueueName, Arc<str>>>,
     terms: Mutex<HashMap<QueueName, Terms>>,
@@ -70,11 +70,13 @@ impl Queues {
         }
     }
 
-    fn engine_name(&self, queue: &QueueName) -> String {
+    /// A queue's name in the engine.
+    pub(super) fn engine_name(&self, queue: &QueueName) -> String {
         names::encode(&self.prefix, queue)
     }
 
-    async fn url_of(&self, name: &str) -> Result<Arc<str>, Trouble> {
+    /// The URL of a queue by its name in the engine.
+    pub(super) async fn url_of(&self, name: &str) -> Result<Arc<str>, Trouble> {
         let ask = || self.client.get_queue_url().queue_name(name).send();
         let answer = patiently(&self.limits, ask).await?;
         answer.queue_url.map(Arc::from).ok_or(Trouble::NoQueue)
@@ -94,6 +96,11 @@ impl Queues {
         Ok(url)
     }
 
+    /// A queue's URL is known.
+    pub(super) fn learn_url(&self, queue: &QueueName, url: Arc<str>) {
+        self.learn(&self.urls, queue, url);
+    }
+
     fn learn<T>(&self, map: &Mutex<HashMap<QueueName, T>>, queue: &QueueName, known: T) {
         let mut map = lock(map);
         if map.len() >= self.limits.queues_known {
@@ -109,7 +116,8 @@ impl Queues {
         lock(&self.dead).remove(queue);
     }
 
-    async fn attributes(
+    /// What the attributes of a queue are, by its URL.
+    pub(super) async fn attributes(
         &self,
         url: &str,
         names: &[Name],
@@ -211,107 +219,5 @@ impl Queues {
         let dead = DeadQueue { url, name, read_at: Instant::now() };
         self.learn(&self.dead, queue, dead.clone());
         Ok(dead)
-    }
-
-    /// Makes a queue, or changes it.
-    ///
-    /// # Errors
-    /// [`CarrierError`].
-    pub(super) async fn ensure(&self, queue: &CarrierQueue) -> Result<(), CarrierError> {
-        let mut attributes = settings::attributes(queue, &self.limits)?;
-        let about = |trouble: Trouble| trouble.about(&queue.name);
-        let dead = queue.dead.as_ref().map(|dead| (self.engine_name(dead), dead));
-        if let (Some((name, dead)), Some(most)) = (&dead, settings::deliveries(queue)) {
-            let arn = self.arn(name).await.map_err(|trouble| trouble.about(dead))?;
-            attributes.insert(Name::RedrivePolicy, Policy::text(&arn, most));
-        }
-        let url = self.make(&self.engine_name(&queue.name), &attributes).await.map_err(about)?;
-        let tag = dead.as_ref().map_or("", |(name, _)| name);
-        let ask = || self.client.tag_queue().queue_url(&*url).tags(DEAD, tag).send();
-        patiently(&self.limits, ask).await.map_err(about)?;
-        self.forget(&queue.name);
-        self.learn(&self.urls, &queue.name, url);
-        Ok(())
-    }
-
-    /// The engine's address of a dead queue, which is made if it is not there: it may be ensured
-    /// after the queue whose dead it keeps.
-    async fn arn(&self, name: &str) -> Result<String, Trouble> {
-        let url = match self.url_of(name).await {
-            Err(Trouble::NoQueue) => self.make(name, &settings::of_a_dead_queue()).await?,
-            url => url?,
-        };
-        let mut read = self.attributes(&url, &[Name::QueueArn]).await?;
-        let none = || Trouble::Away(Said("the engine told no QueueArn".to_owned()));
-        read.remove(&Name::QueueArn).ok_or_else(none)
-    }
-
-    /// Makes a queue or sets what it is. Others may be at the same, and for a minute after its
-    /// removal a name is neither free nor taken.
-    async fn make(&self, name: &str, attributes: &Attributes) -> Result<Arc<str>, Trouble> {
-        let until = Instant::now() + self.limits.removed;
-        for attempt in 1_u16.. {
-            match self.url_of(name).await {
-                Ok(url) => match self.change(&url, attributes).await {
-                    Err(Trouble::NoQueue) => {}
-                    changed => return changed.map(|()| url),
-                },
-                Err(Trouble::NoQueue) => {}
-                Err(trouble) => return Err(trouble),
-            }
-            let made = patiently(&self.limits, || {
-                let ask = self.client.create_queue().queue_name(name);
-                ask.set_attributes(Some(attributes.clone())).send()
-            });
-            let trouble = match made.await {
-                Ok(made) => match made.queue_url {
-                    Some(url) => return Ok(url.into()),
-                    None => continue,
-                },
-                Err(trouble) => trouble,
-            };
-            let passes = |code: &str| {
-                matches!(code, "QueueDeletedRecently" | "QueueNameExists" | "QueueAlreadyExists")
-            };
-            let wait = self.limits.backoff.wait(attempt, fastrand::f64());
-            match trouble {
-                Trouble::Refused { code, said } if passes(&code) => {
-                    if Instant::now() + wait > until {
-                        return Err(Trouble::Away(said));
-                    }
-                    sleep(wait).await;
-                }
-                trouble => return Err(trouble),
-            }
-        }
-        Err(Trouble::Away(Said("it was asked too often".to_owned())))
-    }
-
-    async fn change(&self, url: &str, attributes: &Attributes) -> Result<(), Trouble> {
-        let mut attributes = attributes.clone();
-        // What it may have had before is taken away by naming none.
-        attributes.entry(Name::RedrivePolicy).or_default();
-        let ask = || {
-            let ask = self.client.set_queue_attributes().queue_url(url);
-            ask.set_attributes(Some(attributes.clone())).send()
-        };
-        patiently(&self.limits, ask).await.map(drop)
-    }
-
-    /// Removes a queue; none is no error.
-    ///
-    /// # Errors
-    /// [`CarrierError`].
-    pub(super) async fn remove(&self, queue: &QueueName) -> Result<(), CarrierError> {
-        self.forget(queue);
-        let removed = async {
-            let url = self.url_of(&self.engine_name(queue)).await?;
-            let ask = || self.client.delete_queue().queue_url(&*url).send();
-            patiently(&self.limits, ask).await.map(drop)
-        };
-        match removed.await {
-            Ok(()) | Err(Trouble::NoQueue) => Ok(()),
-            Err(trouble) => Err(trouble.about(queue)),
-        }
     }
 }
