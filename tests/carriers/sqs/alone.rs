@@ -95,8 +95,12 @@ async fn only_who_took_a_parcel_can_bury_it() {
     let another = scene.another().await;
     let answers = another.dead(&queue, die.clone()).await.unwrap();
     assert!(matches!(&answers[..], [Err(Failed::Refused(why))] if why.contains("receipt")));
-    assert_eq!(scene.carrier.dead(&queue, die).await.unwrap(), [Ok(())]);
+    // Named twice it dies once.
+    let twice = [die.clone(), die].concat();
+    let answers = scene.carrier.dead(&queue, twice).await.unwrap();
+    assert_eq!(answers, [Ok(()), Err(Failed::Over)]);
     assert_eq!(take_one(&*another, &dead).await.id, taken.id);
+    assert_nothing(&*another, &dead, SHORT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

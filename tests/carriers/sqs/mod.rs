@@ -64,7 +64,10 @@ impl Engine for Sqs {
 
     async fn connect(&self, at: SocketAddr) -> Result<SqsCarrier, CarrierError> {
         let patience = Duration::from_secs(5);
-        self.with(at, SqsLimits { patience, ..SqsLimits::default() }).await
+        // On a busy machine moto takes its time. An answer that is not waited for is a parcel sent
+        // twice, or one delivered to nobody.
+        let answer = Duration::from_secs(120);
+        self.with(at, SqsLimits { patience, answer, ..SqsLimits::default() }).await
     }
 
     async fn crash(&self) {

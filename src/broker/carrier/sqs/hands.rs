@@ -63,10 +63,10 @@ impl Hands {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A delivery was taken.
-    pub(super) fn took(&self, handle: &str, until: Instant, contents: Arc<Contents>) {
+    /// A delivery was taken, now, and is held until then.
+    pub(super) fn took(&self, handle: &str, now: Instant, until: Instant, contents: Arc<Contents>) {
         let mut known = self.lock();
-        known.sweep(Instant::now());
+        known.sweep(now);
         let handle: Arc<str> = handle.into();
         known.live_bytes += contents.bytes();
         known.live.insert((until, Arc::clone(&handle)));
@@ -82,11 +82,11 @@ impl Hands {
         }
     }
 
-    /// How a delivery stands.
-    pub(super) fn standing(&self, handle: &str) -> Standing {
+    /// How a delivery stands now.
+    pub(super) fn standing(&self, handle: &str, now: Instant) -> Standing {
         match self.lock().by_handle.get(handle) {
             None => Standing::Unknown,
-            Some(held) if held.contents.is_some() && held.until > Instant::now() => Standing::Held,
+            Some(held) if held.contents.is_some() && held.until > now => Standing::Held,
             Some(_) => Standing::Over,
         }
     }
@@ -162,40 +162,45 @@ mod tests {
         Hands::new(&SqsLimits { in_hands, in_hands_bytes, over_kept, ..SqsLimits::default() })
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_delivery_is_held_until_its_deadline_or_its_end() {
-        let hands = hands(100, 1_000, 100);
-        let second = Duration::from_secs(1);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_delivery_is_held_until_its_deadline_or_its_end() {
+        let (hands, begin) = (hands(100, 1_000, 100), Instant::now());
         for handle in ["a", "b", "c"] {
-            hands.took(handle, Instant::now() + second, contents(10));
+            hands.took(handle, begin, begin + SECOND, contents(10));
         }
-        hands.extended("b", Instant::now() + 10 * second);
+        hands.extended("b", begin + 10 * SECOND);
         hands.ended("c");
-        let standing = |handle| hands.standing(handle);
-        assert_eq!([standing("a"), standing("c")], [Standing::Held, Standing::Over]);
-        assert_eq!(standing("never"), Standing::Unknown);
-        tokio::time::advance(2 * second).await;
-        assert_eq!([standing("a"), standing("b")], [Standing::Over, Standing::Held]);
+        let standing = |handle, after| hands.standing(handle, begin + after);
+        assert_eq!(standing("a", SECOND / 2), Standing::Held);
+        assert_eq!(standing("c", SECOND / 2), Standing::Over);
+        assert_eq!(standing("never", SECOND / 2), Standing::Unknown);
+        assert_eq!(standing("a", 2 * SECOND), Standing::Over);
+        assert_eq!(standing("b", 2 * SECOND), Standing::Held);
         // What is over stays so, whatever is said of it.
-        hands.extended("c", Instant::now() + second);
-        assert_eq!(standing("c"), Standing::Over);
+        hands.extended("c", begin + 10 * SECOND);
+        assert_eq!(standing("c", SECOND), Standing::Over);
         assert!(hands.contents("b").is_some() && hands.contents("c").is_none());
+        // What was held too long gives its memory back when the next one comes.
+        hands.took("d", begin + 2 * SECOND, begin + 3 * SECOND, contents(10));
+        assert!(hands.contents("a").is_none());
+        assert_eq!(standing("a", 2 * SECOND), Standing::Over);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_remembered_has_limits() {
-        let hands = hands(3, 100, 2);
-        let at = |n: u64| Instant::now() + Duration::from_secs(n);
+    #[test]
+    fn what_is_remembered_has_limits() {
+        let (hands, begin) = (hands(3, 100, 2), Instant::now());
         for (n, handle) in (1..).zip(["a", "b", "c", "d"]) {
-            hands.took(handle, at(n), contents(10));
+            hands.took(handle, begin, begin + n * SECOND, contents(10));
         }
-        assert_eq!(hands.standing("a"), Standing::Unknown);
-        assert_eq!(hands.standing("b"), Standing::Held);
-        hands.took("large", at(9), contents(95));
-        assert_eq!(hands.standing("d"), Standing::Unknown);
-        assert_eq!(hands.standing("large"), Standing::Held);
+        assert_eq!(hands.standing("a", begin), Standing::Unknown);
+        assert_eq!(hands.standing("b", begin), Standing::Held);
+        hands.took("large", begin, begin + 9 * SECOND, contents(95));
+        assert_eq!(hands.standing("d", begin), Standing::Unknown);
+        assert_eq!(hands.standing("large", begin), Standing::Held);
         for handle in ["e", "f", "g", "h"] {
-            hands.took(handle, at(10), contents(1));
+            hands.took(handle, begin, begin + 10 * SECOND, contents(1));
             hands.ended(handle);
         }
         let known = hands.lock();

@@ -18,7 +18,8 @@ pub struct SqsLimits {
     /// How long a connection may take to be made.
     #[serde(with = "units::time")]
     pub connect: Duration,
-    /// How long one answer may take, the wait of a long poll not counted.
+    /// How long one answer may take, the wait of a long poll not counted. What is given up while it
+    /// was on its way may be sent twice, or be out of sight until its deadline.
     #[serde(with = "units::time")]
     pub answer: Duration,
     /// How often the client itself makes one request, the first time included.
@@ -66,7 +67,7 @@ impl Default for SqsLimits {
             message_bytes: 1 << 20,
             requests_at_once: 8,
             connect: Duration::from_secs(3),
-            answer: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
             attempts: 3,
             patience: Duration::from_secs(15),
             tries: 5,

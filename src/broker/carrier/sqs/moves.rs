@@ -4,9 +4,11 @@
 //! both, never in neither. `PurgeQueue` is not used: it takes what is in hands too, and works once a
 //! minute. A purge receives and deletes what waits; what waits for its time is not seen by it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::Message;
+use tokio::time::Instant;
 
 use super::super::{CarrierError, Each, Failed, Handle};
 use super::SqsCarrier;
@@ -33,8 +35,13 @@ impl SqsCarrier {
         let dead = self.queues.dead(queue).await?;
         let mut answers: Vec<Each> = Vec::with_capacity(handles.len());
         let (mut letters, mut places) = (Vec::new(), Vec::new());
+        let (now, mut seen) = (Instant::now(), HashSet::new());
         for (place, (handle, reason)) in handles.iter().enumerate() {
-            let standing = self.hands.standing(&handle.0);
+            // One that is named twice dies once.
+            let standing = match seen.insert(handle) {
+                true => self.hands.standing(&handle.0, now),
+                false => Standing::Over,
+            };
             let contents = self.hands.contents(&handle.0).filter(|_| standing == Standing::Held);
             answers.push(match contents {
                 Some(contents) => {

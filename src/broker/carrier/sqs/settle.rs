@@ -132,9 +132,9 @@ impl SqsCarrier {
         &self,
         handles: impl Iterator<Item = (&'a Handle, Duration)>,
     ) -> Vec<Option<Failed>> {
-        let mut seen = HashSet::new();
+        let (now, mut seen) = (Instant::now(), HashSet::new());
         let judge = |(handle, time): (&'a Handle, Duration)| {
-            if !seen.insert(handle) || self.hands.standing(&handle.0) == Standing::Over {
+            if !seen.insert(handle) || self.hands.standing(&handle.0, now) == Standing::Over {
                 return Some(Failed::Over);
             }
             let why = "SQS holds a parcel back for 12 hours at most";

@@ -150,7 +150,8 @@ impl SqsCarrier {
         let attempt = attempt.and_then(|all| all.get(&Name::ApproximateReceiveCount));
         let attempt = attempt.and_then(|text| text.parse().ok()).unwrap_or(1);
         let contents = Arc::new(Contents::of(&mut message));
-        self.hands.took(&handle, Instant::now() + terms.deadline, Arc::clone(&contents));
+        let now = Instant::now();
+        self.hands.took(&handle, now, now + terms.deadline, Arc::clone(&contents));
         Some(Taken {
             id: contents.id.clone(),
             data: contents.data.clone(),
