@@ -23,3 +23,5 @@ mod server;
 
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sqs")]
+mod sqs;

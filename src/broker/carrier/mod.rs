@@ -14,6 +14,8 @@
 pub mod redis;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 
 use std::collections::BTreeMap;
 use std::future::Future;
