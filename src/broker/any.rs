@@ -8,8 +8,12 @@
 use std::time::Duration;
 
 use super::carrier::CarrierError;
+#[cfg(feature = "rabbitmq")]
+use super::carrier::rabbitmq::{RabbitCarrier, RabbitLimits};
 #[cfg(feature = "redis")]
 use super::carrier::redis::{RedisCarrier, RedisLimits};
+#[cfg(feature = "sqs")]
+use super::carrier::sqs::{SqsCarrier, SqsLimits};
 use super::contract::{
     Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
 };
@@ -26,7 +30,9 @@ use crate::store::{Store, StoreError};
 macro_rules! registered {
     ($then:ident!($($said:tt)*)) => {
         $then! { [
+            "rabbitmq" RabbitMq crate::broker::carrier::rabbitmq::RabbitCarrier, ["amqp", "amqps"], open_rabbitmq;
             "redis" Redis crate::broker::carrier::redis::RedisCarrier, ["redis", "rediss"], open_redis;
+            "sqs" Sqs crate::broker::carrier::sqs::SqsCarrier, ["sqs"], open_sqs;
         ] $($said)* }
     };
 }
@@ -83,6 +89,16 @@ macro_rules! declare {
 }
 
 registered!(declare!());
+
+#[cfg(feature = "rabbitmq")]
+async fn open_rabbitmq(url: String) -> Result<RabbitCarrier, CarrierError> {
+    RabbitCarrier::connect(&url, RabbitLimits::default()).await
+}
+
+#[cfg(feature = "sqs")]
+async fn open_sqs(url: String) -> Result<SqsCarrier, CarrierError> {
+    SqsCarrier::connect(&url, SqsLimits::default()).await
+}
 
 #[cfg(feature = "redis")]
 async fn open_redis(url: String) -> Result<RedisCarrier, CarrierError> {
