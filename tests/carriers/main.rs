@@ -16,6 +16,8 @@
 mod cases;
 mod engine;
 mod proxy;
+#[path = "../documented/python.rs"]
+mod python;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 mod scene;

@@ -10,10 +10,10 @@
 //! no error of its users: a driver connects anew, with back-off, and answers
 //! [`CarrierError::Outage`] only when its patience ends.
 
-#[cfg(feature = "redis")]
-pub mod redis;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 

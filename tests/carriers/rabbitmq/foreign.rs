@@ -1,8 +1,4 @@
 //! Programs that know RabbitMQ and nothing of rowmill.
-
-#[path = "../../documented/python.rs"]
-mod python;
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Rabbit;
 use crate::engine::Engine;
+use crate::python;
 use crate::scene::{Scene, ack, assert_nothing, handles, parcel, parcels, send, take, until_depth};
 
 /// Runs `with_pika.py`, and answers what it printed.

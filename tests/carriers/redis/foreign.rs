@@ -1,14 +1,11 @@
 //! Programs that know Redis and nothing of rowmill.
-
-#[path = "../../documented/python.rs"]
-mod python;
-
 use std::time::Duration;
 
 use rowmill::broker::carrier::Carrier;
 use serde_json::{Value, json};
 
 use super::Redis;
+use crate::python;
 use crate::scene::{
     Scene, ack, assert_nothing, handles, parcels, send, take, take_one, until_depth,
 };
