@@ -13,7 +13,9 @@ use super::types::{BLOCK, LogError, OutcomeKind, Publication, QueueId, RowsOf, T
 use super::{Dialect, Log};
 use crate::domain::{Attempt, FIRST_ROW_NUMBER};
 
-/// Where the numbers of rows begin, for the statements.
+/// Where the numbers of rows begin, for the statements. Those that look for the end of an upload's
+/// numbers have it written out, 576460752303423488, beside the span of one upload's, 2147483648: rows
+/// of the long form lie beyond the last batch's own.
 pub(super) const DERIVED: i64 = FIRST_ROW_NUMBER;
 
 /// A batch of an upload's rows that a carrier has confirmed.
