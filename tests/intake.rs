@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use rowmill::broker::{Source, SqlBroker, SqlBrokerLimits};
 use rowmill::domain::{Filters, ProblemKind, QueueName, Settlement, Verdict};
-use rowmill::ingest::intake::{
-    Intake, IntakeSettings, NotTaken, Spooled, Stage, TakeOptions, Taken,
-};
+use rowmill::ingest::intake::Intake;
+use rowmill::ingest::taken::{IntakeSettings, NotTaken, Spooled, Stage, TakeOptions, Taken};
 use rowmill::ingest::{IngestLimits, Ingested};
 use rowmill::store::Store;
 use rowmill::store::control::{NewQueue, UploadState};

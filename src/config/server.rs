@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Config;
 use crate::http::server::{Exposure, ServerSettings};
-use crate::ingest::intake::IntakeSettings;
+use crate::ingest::taken::IntakeSettings;
 
 impl Config {
     /// What a server is told that starts its readers from the program `exe`.

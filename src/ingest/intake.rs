@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{MissedTickBehavior, timeout};
@@ -15,111 +14,15 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::reader::{CannotStart, Reader};
-use super::twice;
-use super::{Counts, Coverage, IngestError, IngestLimits, Ingested, Job, Progress};
+use super::taken::{IntakeSettings, NotTaken, Spooled, Stage, TakeOptions, Taken};
+use super::{Counts, Coverage, IngestError, Ingested, Job, Progress};
+use super::{lease, twice};
 use crate::broker::{Broker, BrokerError, Publishing};
 use crate::domain::Problem;
+use crate::store::Store;
 use crate::store::control::{NewUpload, Upload};
-use crate::store::log::{Fence, TopicId, UploadId};
-use crate::store::{Store, StoreError};
-use crate::workbook::{ReadLimits, ReadOptions, SheetHead};
-
-/// What an intake is told.
-#[derive(Debug, Clone)]
-pub struct IntakeSettings {
-    /// The program that has `read`: this one.
-    pub exe: PathBuf,
-    /// Where files lie until their upload is deleted. Servers of one database share it.
-    pub spool: PathBuf,
-    /// Limits of reading; `readers_at_once` is this process's.
-    pub read: ReadLimits,
-    /// Sizes and waits of ingestion.
-    pub ingest: IngestLimits,
-    /// How long an ingestion stays a server's without being renewed, which is done every third of it.
-    pub lease: Duration,
-    /// How often to look for uploads whose server died.
-    pub claim_every: Duration,
-    /// How long a file waits for a free reader before it is told to come again.
-    pub reader_wait: Duration,
-}
-
-/// A file in the spool, whole and flushed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spooled {
-    /// Its name in the spool.
-    pub spool: String,
-    /// The name it was sent under.
-    pub filename: String,
-    /// SHA-256, in hex.
-    pub content_hash: String,
-    /// Its size.
-    pub bytes: u64,
-}
-
-/// How a file is to be taken in.
-#[derive(Debug, Clone)]
-pub struct TakeOptions {
-    /// How it is read.
-    pub read: ReadOptions,
-    /// Where its rows go.
-    pub topic: TopicId,
-    /// Whether workers may begin before it has been read to its end.
-    pub stream: bool,
-}
-
-/// Why a file was not taken.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotTaken {
-    /// Something is wrong with the file.
-    #[error("{0}")]
-    Refused(Problem),
-    /// Too many files are being read.
-    #[error("all readers are busy")]
-    Busy,
-    /// The server is stopping.
-    #[error("the server is stopping")]
-    Stopping,
-    /// The reader could not be started.
-    #[error(transparent)]
-    CannotStart(#[from] CannotStart),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl NotTaken {
-    /// Which of them it is, in words of ours alone.
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Refused(problem) => problem.kind.title(),
-            Self::Busy => "all readers are busy",
-            Self::Stopping => "the server is stopping",
-            Self::CannotStart(_) => "the reader could not be started",
-            Self::Store(_) => "the database failed",
-        }
-    }
-}
-
-/// How far an ingestion of this process is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stage {
-    /// Under way.
-    Running,
-    /// It came to its end.
-    Ended(Ingested),
-    /// It stopped before the end; another attempt will go on from there.
-    Stopped(String),
-}
-
-/// A file that was taken.
-#[derive(Debug)]
-pub struct Taken {
-    /// Its upload, as recorded.
-    pub upload: Upload,
-    /// How far it is.
-    pub stage: watch::Receiver<Stage>,
-}
+use crate::store::log::{TopicId, UploadId};
+use crate::workbook::{ReadOptions, SheetHead};
 
 /// Takes files in. Cheap to clone; clones share everything.
 #[derive(Debug)]
@@ -375,7 +278,8 @@ impl<B: Broker + Clone> Intake<B> {
     ) -> Result<Ingested, IngestError> {
         let inner = &self.inner;
         let stop = inner.stop.child_token();
-        let keep = keep(inner.store.clone(), upload.fence(), inner.settings.lease, stop.clone());
+        let keep =
+            lease::keep(inner.store.clone(), upload.fence(), inner.settings.lease, stop.clone());
         let _keeper = AbortOnDropHandle::new(tokio::spawn(keep));
         let covered = inner.store.log.covered(upload.id).await;
         let covered = Coverage::new(covered.map_err(BrokerError::from)?);
@@ -457,24 +361,5 @@ impl<B: Broker + Clone> Intake<B> {
     /// The map is only ever changed entry by entry, so one that a panic left behind is still good.
     fn running(&self) -> MutexGuard<'_, HashMap<UploadId, Arc<Progress>>> {
         self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Renews a lease every third of it; when it was lost, says stop. While the database does not answer
-/// it goes on asking: whether the lease is lost is then known when it does.
-async fn keep(store: Store, fence: Fence, lease: Duration, stop: CancellationToken) {
-    let mut every = tokio::time::interval(lease / 3);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    every.tick().await;
-    loop {
-        every.tick().await;
-        match store.control.renew(fence, lease).await {
-            Ok(true) => {}
-            Ok(false) => {
-                stop.cancel();
-                return;
-            }
-            Err(error) => tracing::warn!(%error, "the lease of an upload could not be renewed"),
-        }
     }
 }

@@ -17,9 +17,11 @@ mod batch;
 mod coverage;
 mod feed;
 pub mod intake;
+mod lease;
 mod patient;
 pub mod reader;
 pub mod spool;
+pub mod taken;
 mod twice;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::intake::Spooled;
+use super::taken::Spooled;
 
 /// What is gathered before it is written.
 const BUFFER_BYTES: usize = 256 << 10;

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{Feed, FeedError, Meter};
 use crate::domain::{Problem, ProblemKind};
 use crate::http::{ApiError, HttpLimits};
-use crate::ingest::intake::Spooled;
 use crate::ingest::spool::{SpoolError, SpoolFile};
+use crate::ingest::taken::Spooled;
 
 /// The field that files are in.
 const FIELD: &str = "files";

@@ -21,7 +21,7 @@ use crate::domain::TopicName;
 use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
 use crate::ingest::Ingested;
-use crate::ingest::intake::{NotTaken, Spooled, Stage, TakeOptions, Taken};
+use crate::ingest::taken::{NotTaken, Spooled, Stage, TakeOptions, Taken};
 use crate::workbook::ReadOptions;
 
 /// The topic that rows go to unless told.
