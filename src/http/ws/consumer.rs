@@ -7,16 +7,15 @@
 //!
 //! However it ends, verdicts that had arrived are carried out and everything else goes back at once.
 
-use std::future::Future;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use axum::extract::ws::{Message, WebSocket, close_code};
 use futures::future::{BoxFuture, FutureExt};
-use futures::{SinkExt, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::frame::{self, Refusal, Said};
 use super::hands::{Hands, Held};
+use super::line::{End, Line};
 use super::work::{By, Extended, Judged, Report, Wanted, Work};
 use super::{Acks, Terms, WsLimits};
 use crate::api::{Pushed, SettledAs};
@@ -29,26 +28,6 @@ use crate::http::delivery::deliveries;
 const AGAIN: Duration = Duration::from_millis(500);
 /// When to look again if nothing else is due: longer than any socket is silent.
 const LATER: Duration = Duration::from_secs(60 * 60);
-/// How long a client may take to answer a close frame.
-const GOODBYE: Duration = Duration::from_secs(1);
-/// Bytes of the reason in a close frame (RFC 6455, 5.5.1).
-const REASON_BYTES: usize = 123;
-
-/// Why it is over.
-#[derive(Debug)]
-enum End {
-    /// The client closed, or is gone.
-    Gone,
-    /// We close: a code of RFC 6455, and words for a person.
-    Close(u16, String),
-}
-
-impl End {
-    fn close(code: u16, reason: impl Into<String>) -> Self {
-        Self::Close(code, reason.into())
-    }
-}
-
 struct Receiving {
     most: usize,
     leases: BoxFuture<'static, Result<Vec<Lease>, BrokerError>>,
@@ -59,7 +38,7 @@ pub(super) struct Consumer<B> {
     app: App<B>,
     limits: WsLimits,
     queue: QueueName,
-    socket: WebSocket,
+    line: Line,
     terms: Terms,
     hands: Hands,
     work: Work,
@@ -77,10 +56,10 @@ impl<B: Broker + Clone> Consumer<B> {
     pub(super) fn new(app: App<B>, queue: QueueName, terms: Terms, socket: WebSocket) -> Self {
         let now = Instant::now();
         Self {
+            line: Line::new(socket, app.limits.ws.write),
             limits: app.limits.ws.clone(),
             app,
             queue,
-            socket,
             terms,
             hands: Hands::default(),
             work: Work::default(),
@@ -103,7 +82,7 @@ impl<B: Broker + Clone> Consumer<B> {
         tracing::debug!(queue = %self.queue, ?end, "a consumer leaves");
         self.hand_back(&end).await;
         if let End::Close(code, reason) = end {
-            self.close(code, &reason).await;
+            self.line.close(code, &reason).await;
         }
     }
 
@@ -120,7 +99,7 @@ impl<B: Broker + Clone> Consumer<B> {
                 () = self.app.stop.cancelled() => {
                     return Err(End::close(close_code::AWAY, "the server stops"));
                 }
-                frame = self.socket.next(), if room => self.frames(frame).await?,
+                frame = self.line.next(), if room => self.frames(frame).await?,
                 leases = received(&mut self.receiving) => {
                     self.receiving = None;
                     self.received(leases).await?;
@@ -129,7 +108,7 @@ impl<B: Broker + Clone> Consumer<B> {
                     self.working = None;
                     self.settling = 0;
                     let answers = self.report(report);
-                    self.send(answers).await?;
+                    self.line.send(answers).await?;
                 }
                 _ = pings.tick() => self.ping().await?,
                 () = sleep_until(next) => self.hands.lapse(Instant::now()),
@@ -208,9 +187,9 @@ impl<B: Broker + Clone> Consumer<B> {
         for delivery in leases.into_iter().flat_map(|lease| deliveries(lease, &queue, now_ms)) {
             let delivery =
                 delivery.map_err(|_| End::close(close_code::ERROR, "a message cannot be read"))?;
-            self.feed(&Pushed::Message(Box::new(delivery))).await?;
+            self.line.feed(&Pushed::Message(Box::new(delivery))).await?;
         }
-        self.flush().await?;
+        self.line.flush().await?;
         if self.terms.acks == Acks::ByServer {
             for id in sent {
                 if let Some(held) = self.hands.take(id) {
@@ -250,10 +229,10 @@ impl<B: Broker + Clone> Consumer<B> {
             taken += 1;
             let most = self.app.limits.messages;
             if taken < most && self.work.len() < most {
-                next = self.socket.next().now_or_never();
+                next = self.line.next().now_or_never();
             }
         }
-        self.send(answers).await
+        self.line.send(answers).await
     }
 
     fn hear(&mut self, said: Said) -> Result<(), Refusal> {
@@ -331,32 +310,7 @@ impl<B: Broker + Clone> Consumer<B> {
         if self.heard.elapsed() > self.limits.ping_every * 2 {
             return Err(End::Gone);
         }
-        self.write(Message::Ping(bytes::Bytes::new())).await?;
-        self.flush().await
-    }
-
-    async fn send(&mut self, frames: Vec<Pushed>) -> Result<(), End> {
-        if frames.is_empty() {
-            return Ok(());
-        }
-        for frame in &frames {
-            self.feed(frame).await?;
-        }
-        self.flush().await
-    }
-
-    async fn feed(&mut self, frame: &Pushed) -> Result<(), End> {
-        let text = serde_json::to_string(frame)
-            .map_err(|error| End::close(close_code::ERROR, error.to_string()))?;
-        self.write(Message::Text(text.into())).await
-    }
-
-    async fn write(&mut self, message: Message) -> Result<(), End> {
-        in_time(self.limits.write, self.socket.feed(message)).await
-    }
-
-    async fn flush(&mut self) -> Result<(), End> {
-        in_time(self.limits.write, self.socket.flush()).await
+        self.line.ping().await
     }
 
     /// Carries out what the client said and gives back the rest. A client that is still there is
@@ -385,17 +339,7 @@ impl<B: Broker + Clone> Consumer<B> {
         answers.extend(self.report(report));
         if matches!(end, End::Close(..)) {
             // It is closed next, whether it takes these or not.
-            let _ = self.send(answers).await;
-        }
-    }
-
-    async fn close(&mut self, code: u16, reason: &str) {
-        let reason = Utf8Bytes::from(&reason[..reason.floor_char_boundary(REASON_BYTES)]);
-        let frame = Message::Close(Some(CloseFrame { code, reason }));
-        if self.write(frame).await.is_ok() && self.flush().await.is_ok() {
-            // Its answer, so that what was sent last is not lost in a reset.
-            let answer = async { while let Some(Ok(_)) = self.socket.next().await {} };
-            let _ = timeout(GOODBYE, answer).await;
+            let _ = self.line.send(answers).await;
         }
     }
 }
@@ -413,13 +357,5 @@ async fn done(working: &mut Option<BoxFuture<'static, Report>>) -> Report {
     match working {
         Some(working) => working.await,
         None => std::future::pending().await,
-    }
-}
-
-/// A write that fails, or takes too long, is to a client that is gone.
-async fn in_time<E>(most: Duration, write: impl Future<Output = Result<(), E>>) -> Result<(), End> {
-    match timeout(most, write).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(End::Gone),
     }
 }

@@ -8,6 +8,7 @@
 mod consumer;
 mod frame;
 mod hands;
+mod line;
 mod work;
 
 use std::sync::Arc;
