@@ -418,6 +418,6 @@ pub enum LogError {
 impl LogError {
     /// Whether the database does not answer, so that the same may work later.
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Database(error) if crate::store::is_outage(error))
+        matches!(self, Self::Database(error) if crate::store::error::is_outage(error))
     }
 }
