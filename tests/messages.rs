@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod support;
 
 use std::collections::BTreeMap;
@@ -14,22 +15,6 @@ use rowmill::store::control::NewQueue;
 use rowmill::store::log::{OutcomeKind, OutcomeQuery, Whereabouts};
 use rowmill::store::{Store, StoreOptions};
 use support::TestDatabase;
-
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {$(
-        mod $name {
-            #[tokio::test]
-            async fn on_sqlite() {
-                super::$name(super::TestDatabase::sqlite()).await;
-            }
-
-            #[tokio::test]
-            async fn on_postgres() {
-                super::$name(super::TestDatabase::postgres().await).await;
-            }
-        }
-    )*};
-}
 
 on_both!(
     each_queue_gets_its_copy,

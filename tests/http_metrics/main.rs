@@ -4,26 +4,9 @@
 
 #[path = "../support/server.rs"]
 mod server;
+#[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
-
-/// Each test once on each database.
-macro_rules! on_both {
-    ($($test:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test(crate::support::TestDatabase::sqlite()).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test(crate::support::TestDatabase::postgres().await).await;
-            })*
-        }
-    };
-}
 
 mod health;
 mod logs;

@@ -10,8 +10,8 @@ use rowmill::store::log::QueueId;
 
 use crate::support::TestDatabase;
 use crate::{
-    MINUTE, NO_TIME, delete, execute, message, messages, name, on_both, publish_rows, publishing,
-    queue, topic_name, upload,
+    MINUTE, NO_TIME, delete, execute, message, messages, name, publish_rows, publishing, queue,
+    topic_name, upload,
 };
 
 on_both!(

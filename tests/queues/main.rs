@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod look;
-mod routes;
+#[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
+
+mod look;
+mod routes;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -19,25 +21,6 @@ use rowmill::store::Store;
 use rowmill::store::control::{NewQueue, NewUpload, Upload};
 use rowmill::store::log::{QueueId, TopicId};
 use uuid::Uuid;
-
-/// Each test, on both databases.
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {$(
-        mod $name {
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_sqlite() {
-                super::$name($crate::support::TestDatabase::sqlite()).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_postgres() {
-                super::$name($crate::support::TestDatabase::postgres().await).await;
-            }
-        }
-    )*};
-}
-
-pub(crate) use on_both;
 
 fn topic_name() -> TopicName {
     "orders".parse().unwrap()

@@ -15,8 +15,7 @@ use rowmill::store::log::{BLOCK, QueueId, TopicId};
 
 use crate::support::TestDatabase;
 use crate::{
-    MINUTE, NO_TIME, delete, messages, name, on_both, publish_rows, publishing, queue, topic_name,
-    upload,
+    MINUTE, NO_TIME, delete, messages, name, publish_rows, publishing, queue, topic_name, upload,
 };
 
 on_both!(

@@ -14,8 +14,7 @@ use rowmill::store::log::{QueueId, TopicId};
 
 use crate::support::TestDatabase;
 use crate::{
-    MINUTE, count, delete, messages, name, on_both, publish_rows, publishing, queue, topic_name,
-    upload,
+    MINUTE, count, delete, messages, name, publish_rows, publishing, queue, topic_name, upload,
 };
 
 on_both!(three_keepers_do_everything_once, what_ended_long_ago_is_removed);

@@ -11,26 +11,9 @@ mod process;
 #[path = "../carriers/server.rs"]
 #[allow(dead_code, reason = "it is the carriers' suite's, and has more")]
 mod redis_server;
+#[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
-
-/// Each test once on each database.
-macro_rules! on_both {
-    ($($test:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test(crate::support::TestDatabase::sqlite()).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test(crate::support::TestDatabase::postgres().await).await;
-            })*
-        }
-    };
-}
 
 mod deaths;
 mod engine;

@@ -14,6 +14,25 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tempfile::TempDir;
 
+/// Each test once on each database.
+#[allow(unused_macros, reason = "as above")]
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test($crate::support::TestDatabase::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test($crate::support::TestDatabase::postgres().await).await;
+            })*
+        }
+    };
+}
+
 /// A database that goes when this goes. One whose test fails stays on PostgreSQL, to be looked at.
 pub(crate) struct TestDatabase {
     url: String,
