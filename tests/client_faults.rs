@@ -78,6 +78,8 @@ async fn answer(State(script): State<Script>, request: Request<Body>) -> Respons
     };
     match say {
         Say::This(status, after, body) => {
+            // To the end, so that what was sent is what the client meant to send.
+            axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
             let status = StatusCode::from_u16(status).unwrap();
             let mut response = (status, body).into_response();
             if !after.is_empty() {
