@@ -39,6 +39,11 @@ impl AttributeColumns {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The names, in the order chosen.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
 }
 
 impl FromStr for AttributeColumns {
@@ -108,9 +113,7 @@ impl<'a> Attributes<'a> {
     pub(crate) fn find(&mut self, head: &SheetHead) -> Result<(), Problem> {
         self.columns.clear();
         for name in self.chosen {
-            let Some(place) = head.columns.iter().position(|column| column == name) else {
-                return Err(missing(name, head));
-            };
+            let place = column_of(name, head, "chosen as an attribute")?;
             let place = u32::try_from(place).unwrap_or(u32::MAX);
             let mut key = Vec::new();
             cell::write_text(&mut key, name);
@@ -160,12 +163,18 @@ impl<'a> Attributes<'a> {
     }
 }
 
-fn missing(name: &str, head: &SheetHead) -> Problem {
+/// Which of a header's columns has that name, from 0; `why` says what it is wanted for.
+pub(crate) fn column_of(name: &str, head: &SheetHead, why: &str) -> Result<usize, Problem> {
+    let found = head.columns.iter().position(|column| column == name);
+    found.ok_or_else(|| missing(name, head, why))
+}
+
+fn missing(name: &str, head: &SheetHead, why: &str) -> Problem {
     let shown = |name: &str| -> String { name.chars().take(SHOWN).collect() };
     let names: Vec<_> = head.columns.iter().take(LISTED).map(|name| shown(name)).collect();
     let more = if head.columns.len() > names.len() { ", ..." } else { "" };
     let detail = format!(
-        "the column `{}` was chosen as an attribute; the header has `{}`{more}",
+        "the column `{}` was {why}; the header has `{}`{more}",
         shown(name),
         names.join("`, `")
     );

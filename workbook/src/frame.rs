@@ -10,7 +10,7 @@
 //! one after another, follow the rows.
 //!
 //! The first frame is a head, or the fault that is the file's refusal. The last is the totals, or
-//! a fault. A pipe that ends without either: the reader died.
+//! a fault; of a file that is only looked at, a preview or a fault is all there is. A pipe that ends without either: the reader died.
 
 use bytes::{Buf, Bytes};
 
@@ -25,6 +25,7 @@ const ROWS: u8 = 2;
 const END: u8 = 3;
 const FAULT: u8 = 4;
 const ROWS_WITH_ATTRIBUTES: u8 = 5;
+const PREVIEW: u8 = 6;
 
 /// What a reader says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Frame {
     End(Totals),
     /// The file is refused, or a fault was met on the way.
     Fault(Problem),
+    /// A look at the whole file: a [`Preview`](super::Preview) as JSON, and the only frame.
+    Preview(Bytes),
 }
 
 /// Rows side by side in one allocation.
@@ -87,6 +90,7 @@ impl Frame {
             Self::Sheet(head) => put(SHEET, &serde_json::to_vec(head)?, out),
             Self::End(totals) => put(END, &serde_json::to_vec(totals)?, out),
             Self::Fault(problem) => put(FAULT, &serde_json::to_vec(problem)?, out),
+            Self::Preview(json) => put(PREVIEW, json, out),
             Self::Rows(frame) => {
                 let mut buffer = RowsBuffer::default();
                 for row in &frame.rows {
@@ -110,6 +114,7 @@ impl Frame {
             ROWS_WITH_ATTRIBUTES => decode_rows(payload, true).map(Self::Rows),
             END => Ok(Self::End(serde_json::from_slice(&payload)?)),
             FAULT => Ok(Self::Fault(serde_json::from_slice(&payload)?)),
+            PREVIEW => Ok(Self::Preview(payload)),
             other => Err(BadFrame::Kind(other)),
         }
     }

@@ -11,6 +11,7 @@
 //! | `cell`, `format`, `date`, `header` | the rules of a value, and of a column's name |
 //! | `sheets` | which sheets |
 //! | `attributes` | which cells become attributes of their row's message |
+//! | `preview/` | a look at a whole file that hands no row on |
 //! | `sink`, `frame` | where rows go, and how they travel between processes |
 //!
 //! The formats whose files are read cell by cell have their own readers here, on top of the zip
@@ -33,6 +34,7 @@ pub mod limits;
 mod ods;
 pub mod options;
 mod package;
+pub mod preview;
 mod rows;
 mod sheets;
 pub mod sink;
@@ -48,6 +50,8 @@ pub use attributes::AttributeColumns;
 pub use frame::{Frame, RowsFrame};
 pub use limits::ReadLimits;
 pub use options::{CsvOptions, HeaderRow, ReadOptions, SheetChoice};
+pub use preview::{Preview, PreviewOptions};
+pub use sheets::Listed;
 pub use sink::{SheetHead, Sink, Stop, Totals};
 
 use container::Container;

@@ -8,11 +8,11 @@ use rowmill_domain::{Address, Problem, ProblemKind};
 
 /// A sheet as the workbook lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Listed {
+pub struct Listed {
     /// Its name.
-    pub(crate) name: String,
-    /// Whether a person sees it.
-    pub(crate) hidden: bool,
+    pub name: String,
+    /// Whether a person does not see it.
+    pub hidden: bool,
 }
 
 /// The places of the sheets that were asked for.
@@ -59,6 +59,7 @@ pub(crate) fn read_chosen(
     sink: &mut dyn Sink,
     mut each: impl FnMut(usize, u16, &mut Rows<'_>) -> Result<(), Stop>,
 ) -> Result<Totals, Stop> {
+    sink.listed(sheets);
     let chosen = choose(sheets, &options.sheet)?;
     let mut rows = Rows::new(sink, limits, options.header_row, &options.attributes);
     let mut last = SheetEnd::Empty;

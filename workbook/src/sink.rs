@@ -5,6 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::sheets::Listed;
 use rowmill_domain::{Finding, Problem, RowNumber};
 
 /// Why reading ends before the file does.
@@ -51,6 +52,9 @@ pub struct Totals {
 
 /// Takes what a reader finds. Returning an error ends the reading.
 pub trait Sink {
+    /// The sheets of a workbook, before any is read. Most have no use for it.
+    fn listed(&mut self, _sheets: &[Listed]) {}
+
     /// A sheet begins; called before its first row, and only if it has one.
     ///
     /// # Errors
