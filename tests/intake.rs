@@ -16,7 +16,7 @@ use rowmill::ingest::{IngestLimits, Ingested};
 use rowmill::store::Store;
 use rowmill::store::control::{NewQueue, UploadState};
 use rowmill::store::log::{Standing, TopicId};
-use rowmill::workbook::{ReadLimits, ReadOptions};
+use rowmill::workbook::{PreviewLimits, ReadLimits, ReadOptions};
 use support::TestDatabase;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,7 @@ impl Scene {
             exe: PathBuf::from(env!("CARGO_BIN_EXE_rowmill")),
             spool: self.spool.path().to_owned(),
             read: ReadLimits::default(),
+            look: PreviewLimits::default(),
             ingest: IngestLimits { batch_rows: 50, ..IngestLimits::default() },
             lease,
             claim_every: Duration::from_millis(50),

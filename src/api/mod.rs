@@ -7,6 +7,7 @@ mod live;
 mod message;
 pub(crate) mod object;
 mod one;
+mod preview;
 mod problem;
 mod queue;
 mod receipt;
@@ -21,6 +22,10 @@ pub use message::{
     STALE_RECEIPTS, Settle, Settled, UNSUPPORTED,
 };
 pub use one::{AckOne, ExtendOne, ExtendedOne, Message, MessageState, NackOne, RejectOne};
+pub use preview::{
+    CellKind, ColumnPreview, DateOrder, Disagreeing, Duplicates, Estimate, FirstRow, HeaderBecause,
+    ListedSheet, Preview, PreviewAnswer, PreviewCounts, SheetPreview, TextDates, Twin,
+};
 pub use problem::Problem;
 pub use queue::{
     NewQueue, NewRetryBackoff, NewTopic, Queue, QueueStats, QueueTerms, Redrive, RetryBackoff,

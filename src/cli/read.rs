@@ -15,7 +15,8 @@ use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 
 use crate::domain::{Finding, Problem, ProblemKind, RowNumber};
 use crate::workbook::frame::{Frame, RowsBuffer};
-use crate::workbook::{self, ReadLimits, ReadOptions, SheetHead, Sink, Stop};
+use crate::workbook::preview::Profile;
+use crate::workbook::{self, PreviewOptions, ReadLimits, ReadOptions, SheetHead, Sink, Stop};
 
 /// Reads one spreadsheet in this process and writes frames to standard output.
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,9 @@ pub(crate) struct Args {
     /// How far it may go, as JSON.
     #[arg(long, value_parser = from_json::<ReadLimits>, default_value = "{}")]
     limits: ReadLimits,
+    /// Only look at the file and say what it is: what to look for, as JSON.
+    #[arg(long, value_parser = from_json::<PreviewOptions>)]
+    preview: Option<PreviewOptions>,
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
@@ -52,9 +56,12 @@ impl Args {
             Err(_) => return ExitCode::from(3),
         };
         let mut frames = Frames::new(pipe, &self.limits);
-        let read = workbook::read(&self.file, &self.options, &self.limits, &mut frames);
-        let last = match read {
-            Ok(totals) => Frame::End(totals),
+        let last = match &self.preview {
+            Some(what) => self.look(what),
+            None => self.send(&mut frames),
+        };
+        let last = match last {
+            Ok(last) => last,
             Err(Stop::Problem(problem)) => Frame::Fault(problem),
             Err(Stop::Closed(_)) => return ExitCode::from(3),
         };
@@ -62,6 +69,22 @@ impl Args {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(3),
         }
+    }
+}
+
+impl Args {
+    /// Sends the rows, and answers the last word.
+    fn send(&self, frames: &mut Frames) -> Result<Frame, Stop> {
+        let totals = workbook::read(&self.file, &self.options, &self.limits, frames)?;
+        Ok(Frame::End(totals))
+    }
+
+    /// Looks at all rows, and answers what was seen.
+    fn look(&self, what: &PreviewOptions) -> Result<Frame, Stop> {
+        let mut profile = Profile::new(what);
+        let totals = workbook::read(&self.file, &self.options, &self.limits, &mut profile)?;
+        let json = serde_json::to_vec(&profile.end(totals)).map_err(io::Error::from)?;
+        Ok(Frame::Preview(json.into()))
     }
 }
 

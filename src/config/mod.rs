@@ -25,7 +25,7 @@ use crate::domain::units;
 use crate::http::HttpLimits;
 use crate::ingest::IngestLimits;
 use crate::store::StoreOptions;
-use crate::workbook::ReadLimits;
+use crate::workbook::{PreviewLimits, ReadLimits};
 use crate::worker::{ExecLimits, HttpCallLimits, WorkerLimits};
 
 /// The whole configuration.
@@ -42,6 +42,8 @@ pub struct Config {
     pub ingest: IngestLimits,
     /// Reading one file.
     pub read: ReadLimits,
+    /// A look at a file that is not sent yet.
+    pub look: PreviewLimits,
     /// The broker that is the database.
     pub broker: SqlBrokerLimits,
     /// Carrying messages over another broker.
@@ -68,6 +70,7 @@ impl Default for Config {
             intake: IntakeSection::default(),
             ingest: IngestLimits::default(),
             read: ReadLimits::default(),
+            look: PreviewLimits::default(),
             broker: SqlBrokerLimits::default(),
             relay: RelayLimits::default(),
             store: StoreOptions::default(),

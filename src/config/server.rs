@@ -9,7 +9,7 @@ use crate::ingest::taken::IntakeSettings;
 impl Config {
     /// What a server is told that starts its readers from the program `exe`.
     pub fn server_settings(self, exe: PathBuf, exposure: Exposure) -> ServerSettings {
-        let Self { server, http, intake, ingest, read, broker, .. } = self;
+        let Self { server, http, intake, ingest, read, look, broker, .. } = self;
         ServerSettings {
             listen: server.listen,
             limits: http,
@@ -18,6 +18,7 @@ impl Config {
                 exe,
                 spool: intake.spool,
                 read,
+                look,
                 ingest,
                 lease: intake.lease,
                 claim_every: intake.claim_every.min(intake.lease / 3),

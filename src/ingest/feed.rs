@@ -92,7 +92,9 @@ impl Feed {
                 }
                 Ok(Some(Frame::End(_))) => false,
                 Ok(Some(Frame::Fault(problem))) | Err(problem) => return Ok(Fed::Fault(problem)),
-                Ok(None) => return Ok(Fed::Fault(died("it ended before the file did"))),
+                Ok(Some(Frame::Preview(_)) | None) => {
+                    return Ok(Fed::Fault(died("it ended before the file did")));
+                }
             };
             if !taken {
                 return Ok(Fed::Stopped);

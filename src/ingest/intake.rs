@@ -79,6 +79,16 @@ impl<B: Broker + Clone> Intake<B> {
         &self.inner.settings
     }
 
+    /// Who may read: a permit a reader.
+    pub(super) fn permits(&self) -> &Arc<Semaphore> {
+        &self.inner.readers
+    }
+
+    /// Until it is told to stop.
+    pub(super) async fn stopping(&self) {
+        self.inner.stop.cancelled().await;
+    }
+
     /// Checks a spooled file and, if it can be read, records it as an upload and begins to ingest it.
     /// The file of one that is not taken is removed from the spool.
     ///

@@ -18,6 +18,7 @@ mod coverage;
 mod feed;
 pub mod intake;
 mod lease;
+mod look;
 mod patient;
 pub mod reader;
 pub mod spool;

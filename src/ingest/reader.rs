@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::domain::{Problem, ProblemKind};
 use crate::workbook::frame::{self, Frame};
-use crate::workbook::{ReadLimits, ReadOptions, SheetHead};
+use crate::workbook::{Preview, PreviewOptions, ReadLimits, ReadOptions, SheetHead};
 
 /// How much of the reader's last words is kept for the log.
 const STDERR_BYTES: usize = 4 << 10;
@@ -66,8 +66,35 @@ impl Reader {
         options: &ReadOptions,
         limits: &ReadLimits,
     ) -> Result<Self, CannotStart> {
-        let mut child = Command::new(exe)
-            .arg("read")
+        Self::spawn(Command::new(exe).arg("read"), file, options, limits)
+    }
+
+    /// Starts `exe read --preview` on a file, for [`Reader::preview`]. As for [`Reader::start`].
+    ///
+    /// # Errors
+    /// As for [`Reader::start`].
+    pub fn look(
+        exe: &Path,
+        file: &Path,
+        options: &ReadOptions,
+        what: &PreviewOptions,
+        limits: &ReadLimits,
+    ) -> Result<Self, CannotStart> {
+        let mut command = Command::new(exe);
+        command.arg("read").arg("--preview").arg(serde_json::to_string(what)?);
+        // It says nothing before it has read everything.
+        let silence_seconds = limits.silence_seconds.max(limits.cpu_seconds);
+        let limits = ReadLimits { silence_seconds, ..limits.clone() };
+        Self::spawn(&mut command, file, options, &limits)
+    }
+
+    fn spawn(
+        command: &mut Command,
+        file: &Path,
+        options: &ReadOptions,
+        limits: &ReadLimits,
+    ) -> Result<Self, CannotStart> {
+        let mut child = command
             .arg("--options")
             .arg(serde_json::to_string(options)?)
             .arg("--limits")
@@ -113,6 +140,22 @@ impl Reader {
         match self.next_frame().await? {
             Some(Frame::Sheet(head)) => Ok(head),
             _ => Err(self.broken("it did not begin with a sheet").await),
+        }
+    }
+
+    /// What a reader that only looks has seen. To be called once, and nothing else.
+    ///
+    /// Cancel safe: what has arrived is kept.
+    ///
+    /// # Errors
+    /// The refusal of the file, or what became of its reader.
+    pub async fn preview(&mut self) -> Result<Preview, Problem> {
+        match self.next_frame().await? {
+            Some(Frame::Preview(json)) => match serde_json::from_slice(&json) {
+                Ok(preview) => Ok(preview),
+                Err(error) => Err(self.broken(&error.to_string()).await),
+            },
+            _ => Err(self.broken("it did not say what it saw").await),
         }
     }
 
@@ -165,9 +208,9 @@ impl Reader {
                 self.end().await;
                 Err(problem)
             }
-            Ok(Frame::End(totals)) => {
+            Ok(last @ (Frame::End(_) | Frame::Preview(_))) => {
                 self.end().await;
-                Ok(Some(Frame::End(totals)))
+                Ok(Some(last))
             }
             Ok(frame) => Ok(Some(frame)),
             Err(error) => Err(self.broken(&error.to_string()).await),

@@ -11,7 +11,7 @@ use crate::domain::Problem;
 use crate::store::StoreError;
 use crate::store::control::Upload;
 use crate::store::log::TopicId;
-use crate::workbook::{ReadLimits, ReadOptions};
+use crate::workbook::{Preview, PreviewLimits, ReadLimits, ReadOptions};
 
 /// What an intake is told.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct IntakeSettings {
     pub spool: PathBuf,
     /// Limits of reading; `readers_at_once` is this process's.
     pub read: ReadLimits,
+    /// How much is told of a file that is only looked at.
+    pub look: PreviewLimits,
     /// Sizes and waits of ingestion.
     pub ingest: IngestLimits,
     /// How long an ingestion stays a server's without being renewed, which is done every third of it.
@@ -54,6 +56,15 @@ pub struct TakeOptions {
     pub topic: TopicId,
     /// Whether workers may begin before it has been read to its end.
     pub stream: bool,
+}
+
+/// What a look at a file showed.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// What it is.
+    pub preview: Preview,
+    /// How long it took to read.
+    pub reading: Duration,
 }
 
 /// Why a file was not taken.

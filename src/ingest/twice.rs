@@ -34,7 +34,9 @@ pub(super) async fn fault(
                 return Ok(None);
             }
             Ok(Some(Frame::Fault(problem))) | Err(problem) => return Ok(Some(problem)),
-            Ok(None) => return Ok(Some(died("it ended before the file did"))),
+            Ok(Some(Frame::Preview(_)) | None) => {
+                return Ok(Some(died("it ended before the file did")));
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use rowmill::ingest::intake::Intake;
 use rowmill::ingest::taken::IntakeSettings;
 use rowmill::store::Store;
 use rowmill::store::control::NewQueue;
-use rowmill::workbook::ReadLimits;
+use rowmill::workbook::{PreviewLimits, ReadLimits};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,7 @@ impl Scene {
             exe: PathBuf::from(env!("CARGO_BIN_EXE_rowmill")),
             spool: spool.path().join("spool"),
             read,
+            look: PreviewLimits::default(),
             ingest: IngestLimits { batch_rows: 64, ..IngestLimits::default() },
             lease: Duration::from_secs(30),
             claim_every: Duration::from_secs(1),

@@ -50,7 +50,7 @@ pub use attributes::AttributeColumns;
 pub use frame::{Frame, RowsFrame};
 pub use limits::ReadLimits;
 pub use options::{CsvOptions, HeaderRow, ReadOptions, SheetChoice};
-pub use preview::{Preview, PreviewOptions};
+pub use preview::{Preview, PreviewLimits, PreviewOptions};
 pub use sheets::Listed;
 pub use sink::{SheetHead, Sink, Stop, Totals};
 

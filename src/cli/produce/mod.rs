@@ -135,7 +135,7 @@ impl Args {
                     return Ok(Status::Ended);
                 }
                 Some(Frame::Fault(problem)) => return Err(problem.into()),
-                None => return Err(ProduceError::Cut),
+                Some(Frame::Preview(_)) | None => return Err(ProduceError::Cut),
             };
             for Row { row, data, .. } in rows {
                 if stop.drain.is_cancelled() {

@@ -59,6 +59,18 @@ impl Inbox {
     pub(super) fn next(&mut self) -> Option<Result<Spooled, ApiError>> {
         self.files.pop_front()
     }
+
+    /// The next file, which stays here, or why it was not received.
+    pub(super) fn peek(&self) -> Option<&Result<Spooled, ApiError>> {
+        self.files.front()
+    }
+
+    /// Removes the next file from here and from the spool.
+    pub(super) fn remove_next(&mut self) {
+        if let Some(Ok(file)) = self.files.pop_front() {
+            let _ = std::fs::remove_file(self.spool.join(&file.spool));
+        }
+    }
 }
 
 impl Drop for Inbox {

@@ -8,6 +8,7 @@ pub(super) mod linger;
 mod list;
 mod one;
 mod params;
+mod preview;
 mod receive;
 mod rejects;
 mod rows;

@@ -14,6 +14,7 @@ use utoipa::openapi::schema::{
 use super::body::{self, Inbox, Terms, malformed, too_large};
 use super::linger::{Linger, linger, waits_for_word};
 use super::params::Params;
+use super::preview::{self, Wanted};
 use super::view;
 use crate::api;
 use crate::broker::Broker;
@@ -22,7 +23,7 @@ use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
 use crate::ingest::Ingested;
 use crate::ingest::taken::{NotTaken, Spooled, Stage, TakeOptions, Taken};
-use crate::workbook::ReadOptions;
+use crate::workbook::{AttributeColumns, ReadOptions};
 
 /// The topic that rows go to unless told.
 const TOPIC: &str = "rows";
@@ -43,9 +44,12 @@ const BUSY_SECONDS: u32 = 5;
         ("attributes" = Option<String>, Query, description = "Columns whose cells become attributes of their row's message, named by the header, with commas between them; 16 at most", min_length = 1),
         ("stream" = Option<bool>, Query, description = "Let workers begin before a file has been read to its end"),
         ("wait" = Option<bool>, Query, description = "Answer when all is published, with the counts"),
+        ("dry_run" = Option<bool>, Query, description = "Only look: each file is read to its end and told of, nothing is published and nothing is kept"),
+        ("key" = Option<String>, Query, description = "With `dry_run`: the columns that a row is known by, with commas between them, 16 at most; rows that come again are counted by them, or by all columns", min_length = 1),
     ),
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     responses(
+        (status = 200, description = "A dry run: what each file is, in the order sent", body = api::Data<api::PreviewAnswer>),
         (status = 202, description = "At least one file was taken; what became of each, in the order sent", body = api::Data<api::UploadAnswer>),
         (status = 400, description = "The body breaks off or is no multipart/form-data", body = api::Problem, content_type = PROBLEM),
         (status = 404, description = "There is no such topic", body = api::Problem, content_type = PROBLEM),
@@ -84,11 +88,16 @@ pub(super) async fn upload<B: Broker + Clone>(
     if !received.as_ref().is_err_and(silent) {
         linger(body, Linger::new(&app.limits, app.stop.clone()));
     }
-    let answered = match received {
-        Ok(inbox) => answer(&app, inbox, asked.take, &asked.topic, asked.wait).await,
-        Err(refused) => Err(refused),
+    let inbox = match received {
+        Ok(inbox) => inbox,
+        Err(refused) => return refused.into_response(),
     };
-    answered.into_response()
+    match asked.what {
+        What::Take { options, wait } => {
+            answer(&app, inbox, options, &asked.topic, wait).await.into_response()
+        }
+        What::Look(wanted) => preview::answer(&app, inbox, &wanted).await.into_response(),
+    }
 }
 
 /// The body.
@@ -111,10 +120,17 @@ fn files() -> Array {
 
 /// What a request says before its body.
 struct Asked {
-    wait: bool,
-    take: TakeOptions,
+    what: What,
     topic: TopicName,
     boundary: String,
+}
+
+/// What is to be done with the files.
+enum What {
+    /// Take them in; `wait` for their end.
+    Take { options: TakeOptions, wait: bool },
+    /// Only look.
+    Look(Wanted),
 }
 
 impl Asked {
@@ -122,6 +138,11 @@ impl Asked {
         let mut params = Params::of(&parts.uri)?;
         let wait = params.take("wait")?.unwrap_or(false);
         let stream = params.take("stream")?.unwrap_or(false);
+        let dry_run = params.take("dry_run")?.unwrap_or(false);
+        let key: Option<AttributeColumns> = params.take("key")?;
+        if key.is_some() && !dry_run {
+            return Err(ApiError::invalid("`key` goes with `dry_run=true`"));
+        }
         let read = ReadOptions {
             sheet: params.take("sheet")?.unwrap_or_default(),
             header_row: params.take("header_row")?.unwrap_or_default(),
@@ -145,7 +166,12 @@ impl Asked {
         }
         let number = app.store.control.topic(&topic).await?;
         let number = number.ok_or_else(|| ApiError::missing("topic", &topic))?;
-        Ok(Self { wait, take: TakeOptions { read, topic: number, stream }, topic, boundary })
+        let what = if dry_run {
+            What::Look(Wanted { read, topic: number, key: key.unwrap_or_default() })
+        } else {
+            What::Take { options: TakeOptions { read, topic: number, stream }, wait }
+        };
+        Ok(Self { what, topic, boundary })
     }
 }
 
@@ -170,9 +196,9 @@ fn boundary(headers: &HeaderMap) -> Result<String, ApiError> {
 }
 
 /// A file, and what became of it.
-struct Slot {
-    filename: Option<String>,
-    outcome: Result<Taken, ApiError>,
+pub(super) struct Slot<T> {
+    pub(super) filename: Option<String>,
+    pub(super) outcome: Result<T, ApiError>,
 }
 
 async fn answer<B: Broker + Clone>(
@@ -208,7 +234,7 @@ async fn take_all<B: Broker + Clone>(
     app: &App<B>,
     mut inbox: Inbox,
     options: TakeOptions,
-) -> Vec<Slot> {
+) -> Vec<Slot<Taken>> {
     let mut slots = vec![];
     while let Some(file) = inbox.next() {
         slots.push(match file {
@@ -229,7 +255,12 @@ async fn take<B: Broker + Clone>(
     file: Spooled,
     options: TakeOptions,
 ) -> Result<Taken, ApiError> {
-    app.intake.take(file, options).await.map_err(|error| match error {
+    app.intake.take(file, options).await.map_err(not_taken)
+}
+
+/// How it is answered that a file was not taken.
+pub(super) fn not_taken(error: NotTaken) -> ApiError {
+    match error {
         NotTaken::Refused(problem) => problem.into(),
         NotTaken::Busy => {
             ApiError::unavailable("all readers are busy; send the file again", BUSY_SECONDS)
@@ -240,7 +271,7 @@ async fn take<B: Broker + Clone>(
             tracing::error!(%error, "a file cannot be read");
             ApiError::unavailable("the server cannot start a reader", BUSY_SECONDS)
         }
-    })
+    }
 }
 
 /// Waits until an ingestion is over, or the server stops; answers the fault of the file.
@@ -272,12 +303,12 @@ async fn shown<B: Broker + Clone>(
     view::recorded(&taken.upload, topic.to_string())
 }
 
-fn about(refused: ApiError, filename: Option<String>) -> api::Problem {
+pub(super) fn about(refused: ApiError, filename: Option<String>) -> api::Problem {
     api::Problem { filename, ..refused.problem }
 }
 
 /// The problem of the only file; or one that lists those of all, with their status if they share it.
-fn none_taken(slots: Vec<Slot>) -> ApiError {
+pub(super) fn none_taken<T>(slots: Vec<Slot<T>>) -> ApiError {
     let mut refused: Vec<(ApiError, Option<String>)> =
         slots.into_iter().filter_map(|slot| Some((slot.outcome.err()?, slot.filename))).collect();
     if refused.len() == 1
@@ -303,7 +334,7 @@ mod tests {
     use super::*;
     use crate::domain::{Problem, ProblemKind};
 
-    fn slots(errors: Vec<ApiError>) -> Vec<Slot> {
+    fn slots(errors: Vec<ApiError>) -> Vec<Slot<Taken>> {
         let slot = |(n, error)| Slot { filename: Some(format!("{n}.xlsx")), outcome: Err(error) };
         errors.into_iter().enumerate().map(slot).collect()
     }

@@ -65,7 +65,7 @@ pub(super) async fn rejects<B: Broker + Clone>(
     Ok(Json(api::Page { data, next: last.filter(|_| more) }))
 }
 
-fn shown(finding: Finding) -> api::Finding {
+pub(super) fn shown(finding: Finding) -> api::Finding {
     api::Finding {
         rejected: finding.kind == FindingKind::Rejected,
         address: finding.at.to_string(),

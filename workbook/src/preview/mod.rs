@@ -25,42 +25,50 @@ use super::attributes::{AttributeColumns, column_of};
 use super::sheets::Listed;
 use super::sink::{SheetHead, Sink, Stop, Totals};
 use column::Column;
-use rowmill_domain::{Address, ColumnNumber, Finding, RowNumber, units};
+use rowmill_domain::{ColumnNumber, Finding, RowNumber, units};
 use twins::Twins;
 
 /// What to look for, and how much of it to keep.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PreviewOptions {
     /// Columns that a row is known by; the whole row when there are none.
     pub key: AttributeColumns,
-    /// First rows shown of each sheet.
+    /// How much is kept and told.
+    pub limits: PreviewLimits,
+}
+
+/// How much of a look is kept and told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PreviewLimits {
+    /// First rows shown of each sheet. 10.
     pub rows: usize,
-    /// Addresses told of whatever disagrees or comes again, in each column.
-    pub addresses: usize,
-    /// Findings told.
-    pub findings: usize,
-    /// Sheets listed, and shown when all are read.
-    pub sheets: usize,
-    /// Columns shown, of all sheets together.
-    pub columns: usize,
-    /// Bytes of all first rows together.
+    /// Bytes of all first rows together. 1 MiB.
     #[serde(with = "units::size")]
     pub row_bytes: usize,
-    /// Rows among which those that come again are looked for.
+    /// Addresses told of whatever disagrees in a column, and of rows that come again. 10.
+    pub addresses: usize,
+    /// Findings told. 100.
+    pub findings: usize,
+    /// Sheets listed, and shown when all are read. 100.
+    pub sheets: usize,
+    /// Columns shown, of all sheets together. 1,000.
+    pub columns: usize,
+    /// Rows among which those that come again are looked for, 16 bytes each and as much again.
+    /// 4,000,000.
     pub kept_rows: usize,
 }
 
-impl Default for PreviewOptions {
+impl Default for PreviewLimits {
     fn default() -> Self {
         Self {
-            key: AttributeColumns::default(),
             rows: 10,
+            row_bytes: 1 << 20,
             addresses: 10,
             findings: 100,
             sheets: 100,
             columns: 1_000,
-            row_bytes: 1 << 20,
             kept_rows: 4_000_000,
         }
     }
@@ -155,9 +163,9 @@ impl<'a> Profile<'a> {
             names: HashMap::new(),
             sheet: None,
             findings: vec![],
-            twins: Twins::new(options.kept_rows, options.addresses),
-            columns: options.columns,
-            row_bytes: options.row_bytes,
+            twins: Twins::new(options.limits.kept_rows, options.limits.addresses),
+            columns: options.limits.columns,
+            row_bytes: options.limits.row_bytes,
         }
     }
 
@@ -177,7 +185,7 @@ impl<'a> Profile<'a> {
     fn close(&mut self) {
         let Some(sheet) = self.sheet.take() else { return };
         let Sheet { head, rows, columns, beyond, first, .. } = sheet;
-        if self.ended.len() == self.options.sheets {
+        if self.ended.len() == self.options.limits.sheets {
             return;
         }
         let name = head.name.as_deref();
@@ -191,7 +199,7 @@ impl<'a> Profile<'a> {
             .zip(places)
             .take(self.columns)
             .map(|(column, (place, key))| {
-                column.end(key, ColumnNumber(place), name, rows, self.options.addresses)
+                column.end(key, ColumnNumber(place), name, rows, self.options.limits.addresses)
             })
             .collect();
         self.columns -= columns.len();
@@ -210,7 +218,7 @@ impl Sink for Profile<'_> {
     fn listed(&mut self, sheets: &[Listed]) {
         self.listed = sheets
             .iter()
-            .take(self.options.sheets)
+            .take(self.options.limits.sheets)
             .map(|sheet| ListedSheet { name: sheet.name.clone(), hidden: sheet.hidden })
             .collect();
     }
@@ -234,18 +242,18 @@ impl Sink for Profile<'_> {
     fn row(&mut self, row: RowNumber, json: &[u8], _: Option<&[u8]>) -> Result<(), Stop> {
         let Some(sheet) = &mut self.sheet else { return Ok(()) };
         sheet.rows += 1;
-        if sheet.first.len() < self.options.rows && json.len() <= self.row_bytes {
+        if sheet.first.len() < self.options.limits.rows && json.len() <= self.row_bytes {
             self.row_bytes -= json.len();
             let data = serde_json::from_slice(json).map_err(std::io::Error::from)?;
             sheet.first.push(FirstRow { row, data });
         }
-        row::look(sheet, &mut self.twins, row, json, self.options.addresses)
+        row::look(sheet, &mut self.twins, row, json, self.options.limits.addresses)
             .map_err(std::io::Error::from)?;
         Ok(())
     }
 
     fn finding(&mut self, finding: Finding) -> Result<(), Stop> {
-        if self.findings.len() < self.options.findings {
+        if self.findings.len() < self.options.limits.findings {
             self.findings.push(finding);
         }
         Ok(())
@@ -343,8 +351,15 @@ mod tests {
         let file = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
         let file = file.into_iter().find(|path| path.to_string_lossy().contains("21")).unwrap();
         let read = ReadOptions { sheet: SheetChoice::All, ..ReadOptions::default() };
-        let seen =
-            look(&file, &read, PreviewOptions { rows: 3, ..PreviewOptions::default() }).unwrap();
+        let seen = look(
+            &file,
+            &read,
+            PreviewOptions {
+                limits: PreviewLimits { rows: 3, ..PreviewLimits::default() },
+                ..PreviewOptions::default()
+            },
+        )
+        .unwrap();
         assert!(!seen.workbook.is_empty() && !seen.workbook[0].hidden);
         assert_eq!(seen.sheets[0].name.as_ref(), Some(&seen.workbook[0].name));
         assert_eq!((seen.sheets[0].rows, seen.sheets[0].first.len()), (21, 3));
