@@ -11,7 +11,9 @@ use std::time::Duration;
 use rowmill::broker::{Source, SqlBroker, SqlBrokerLimits};
 use rowmill::domain::{Filters, ProblemKind, QueueName, Settlement, Verdict};
 use rowmill::ingest::intake::Intake;
-use rowmill::ingest::taken::{IntakeSettings, NotTaken, Spooled, Stage, TakeOptions, Taken};
+use rowmill::ingest::taken::{
+    IntakeSettings, NotTaken, Repeated, Spooled, Stage, TakeOptions, Taken,
+};
 use rowmill::ingest::{IngestLimits, Ingested};
 use rowmill::store::Store;
 use rowmill::store::control::{NewQueue, UploadState};
@@ -94,7 +96,12 @@ impl Scene {
     }
 
     fn options(&self, stream: bool) -> TakeOptions {
-        TakeOptions { read: ReadOptions::default(), topic: self.topic, stream }
+        TakeOptions {
+            read: ReadOptions::default(),
+            topic: self.topic,
+            stream,
+            repeated: Repeated::Anew,
+        }
     }
 
     async fn standing(&self, taken: &Taken) -> Standing {

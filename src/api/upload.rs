@@ -52,6 +52,9 @@ pub struct Upload {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
+    /// Said of a file sent with `dedupe=true` that was taken before: this is its first upload.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_before: bool,
     /// Where more is.
     pub links: Links,
 }

@@ -108,10 +108,10 @@ impl<B: Broker + Clone> Intake<B> {
             if let Err(error) = &taken {
                 tracing::info!(step = "refused", why = error.kind(), "a file was not taken");
             }
-            if taken.is_err()
+            if !taken.as_ref().is_ok_and(Taken::is_new)
                 && let Err(error) = tokio::fs::remove_file(&path).await
             {
-                tracing::warn!(path = %path.display(), %error, "a file that was refused stays");
+                tracing::warn!(path = %path.display(), %error, "a file that was not taken stays");
             }
             taken
         };
@@ -129,8 +129,11 @@ impl<B: Broker + Clone> Intake<B> {
         let permit =
             timeout(inner.settings.reader_wait, Arc::clone(&inner.readers).acquire_owned());
         let Ok(Ok(permit)) = permit.await else { return Err(NotTaken::Busy) };
-        let written = serde_json::to_string(&options.read)
-            .map_err(|error| NotTaken::CannotStart(CannotStart::Arguments(error)))?;
+        let written = serde_json::to_string(&options.read).map_err(CannotStart::Arguments)?;
+        let key = options.key(&file).map_err(CannotStart::Arguments)?;
+        if let Some(before) = self.before(key.as_deref()).await? {
+            return Ok(before);
+        }
         let path = self.path(&file.spool);
         let mut reader =
             Reader::start(&inner.settings.exe, &path, &options.read, &inner.settings.read)?;
@@ -140,7 +143,7 @@ impl<B: Broker + Clone> Intake<B> {
         };
         let new = NewUpload {
             public_id: id,
-            run_key: None,
+            run_key: key.clone(),
             filename: file.filename,
             content_hash: file.content_hash,
             options: written,
@@ -150,9 +153,20 @@ impl<B: Broker + Clone> Intake<B> {
             stream: options.stream,
             lease: Some(inner.settings.lease),
         };
-        let upload = inner.store.control.create_upload(new).await?;
+        let upload = match inner.store.control.create_upload(new).await {
+            Ok(upload) => upload,
+            // Two of the same may come at once; the key is unique.
+            Err(error) => return self.before(key.as_deref()).await?.ok_or(NotTaken::Store(error)),
+        };
         let stage = self.begin(upload.clone(), Opened { reader, first, permit });
         Ok(Taken { upload, stage })
+    }
+
+    /// The upload that took a file first, by its key.
+    async fn before(&self, key: Option<&str>) -> Result<Option<Taken>, NotTaken> {
+        let Some(key) = key else { return Ok(None) };
+        let before = self.inner.store.control.upload_of_run(key).await?;
+        Ok(before.map(|upload| Taken { upload, stage: watch::channel(Stage::Before).1 }))
     }
 
     /// Looks for uploads whose server died, and goes on with them, until it is told to stop; then

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::reader::CannotStart;
@@ -56,6 +57,33 @@ pub struct TakeOptions {
     pub topic: TopicId,
     /// Whether workers may begin before it has been read to its end.
     pub stream: bool,
+    /// What becomes of a file that was taken before.
+    pub repeated: Repeated,
+}
+
+/// What becomes of a file whose bytes were taken before, for the same topic and to be read the same
+/// way, by an upload that was neither withdrawn nor failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Repeated {
+    /// It is an upload of its own.
+    #[default]
+    Anew,
+    /// It is answered with that upload, as long as that is not deleted.
+    First,
+}
+
+impl TakeOptions {
+    /// What finds the upload again that took a file first; nothing when it is not to be found.
+    pub(super) fn key(&self, file: &Spooled) -> Result<Option<String>, serde_json::Error> {
+        match self.repeated {
+            Repeated::Anew => Ok(None),
+            Repeated::First => {
+                let options = Sha256::digest(serde_json::to_vec(&self.read)?);
+                let options: String = options.iter().map(|byte| format!("{byte:02x}")).collect();
+                Ok(Some(format!("file:{}:{}:{options}", self.topic.0, file.content_hash)))
+            }
+        }
+    }
 }
 
 /// What a look at a file showed.
@@ -110,6 +138,8 @@ pub enum Stage {
     Ended(Ingested),
     /// It stopped before the end; another attempt will go on from there.
     Stopped(String),
+    /// The same file was taken before; whoever took it sees to it.
+    Before,
 }
 
 /// A file that was taken.
@@ -119,4 +149,11 @@ pub struct Taken {
     pub upload: Upload,
     /// How far it is.
     pub stage: watch::Receiver<Stage>,
+}
+
+impl Taken {
+    /// Whether it was not taken before.
+    pub fn is_new(&self) -> bool {
+        *self.stage.borrow() != Stage::Before
+    }
 }

@@ -29,6 +29,41 @@ async fn a_workbook_is_taken_and_published(database: TestDatabase) {
     assert_eq!((ended.status, ended.counts.done), (UploadStatus::Ended, 21));
 }
 
+async fn a_file_that_was_taken_before_is_answered_with_its_first_upload(database: TestDatabase) {
+    let scene = Scene::new(database).await;
+    let sent = async |query: &str, name: &str, rows| {
+        let answer = scene.upload(query, &[(name, csv(rows))]).await;
+        scene.taken(answer).await.remove(0)
+    };
+    let first = sent("?dedupe=true&wait=true", "first.csv", 10).await;
+    assert!(!first.taken_before);
+    let again = sent("?dedupe=true", "again.csv", 10).await;
+    assert!(again.taken_before);
+    assert_eq!((again.id, again.filename.as_str()), (first.id, "first.csv"));
+    assert_eq!(again.counts.published, 10);
+    assert_eq!(scene.spooled().len(), 1, "{:?}", scene.spooled());
+    // Other bytes, another way to read them, or nobody who asks for the first.
+    let mut ids = vec![first.id];
+    for (query, rows) in [("?dedupe=true", 11), ("?dedupe=true&header_row=2", 10), ("", 10)] {
+        let other = sent(query, "other.csv", rows).await;
+        assert!(!other.taken_before && !ids.contains(&other.id), "{query}");
+        ids.push(other.id);
+    }
+    // Once withdrawn, it can be sent anew.
+    let withdrawn = scene.url(&format!("/uploads/{}/cancel", first.id));
+    assert!(scene.client.post(withdrawn).send().await.unwrap().status().is_success());
+    let anew = sent("?dedupe=true&wait=true", "anew.csv", 10).await;
+    assert!(!anew.taken_before && !ids.contains(&anew.id));
+    // Two at once are one upload.
+    let two = futures::future::join(
+        sent("?dedupe=true&wait=true", "one.csv", 99),
+        sent("?dedupe=true&wait=true", "two.csv", 99),
+    );
+    let (one, two) = two.await;
+    assert_eq!(one.id, two.id);
+    assert_ne!(one.taken_before, two.taken_before);
+}
+
 async fn waiting_answers_with_the_counts(database: TestDatabase) {
     let scene = Scene::new(database).await;
     let upload = scene.published("thousand.csv", csv(1_000)).await;
@@ -150,6 +185,7 @@ async fn a_body_must_be_files_in_the_field_files(database: TestDatabase) {
 
 on_both!(
     a_workbook_is_taken_and_published,
+    a_file_that_was_taken_before_is_answered_with_its_first_upload,
     waiting_answers_with_the_counts,
     a_fault_in_the_middle_is_answered_to_who_waits,
     a_bad_file_leaves_the_good_ones_alone,

@@ -22,7 +22,7 @@ use crate::domain::TopicName;
 use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
 use crate::ingest::Ingested;
-use crate::ingest::taken::{NotTaken, Spooled, Stage, TakeOptions, Taken};
+use crate::ingest::taken::{NotTaken, Repeated, Spooled, Stage, TakeOptions, Taken};
 use crate::workbook::{AttributeColumns, ReadOptions};
 
 /// The topic that rows go to unless told.
@@ -44,6 +44,7 @@ const BUSY_SECONDS: u32 = 5;
         ("attributes" = Option<String>, Query, description = "Columns whose cells become attributes of their row's message, named by the header, with commas between them; 16 at most", min_length = 1),
         ("stream" = Option<bool>, Query, description = "Let workers begin before a file has been read to its end"),
         ("wait" = Option<bool>, Query, description = "Answer when all is published, with the counts"),
+        ("dedupe" = Option<bool>, Query, description = "A file that was taken before, for the same topic and to be read the same way, is answered with its first upload, unless that failed, was withdrawn or is deleted"),
         ("dry_run" = Option<bool>, Query, description = "Only look: each file is read to its end and told of, nothing is published and nothing is kept"),
         ("key" = Option<String>, Query, description = "With `dry_run`: the columns that a row is known by, with commas between them, 16 at most; rows that come again are counted by them, or by all columns", min_length = 1),
     ),
@@ -138,6 +139,10 @@ impl Asked {
         let mut params = Params::of(&parts.uri)?;
         let wait = params.take("wait")?.unwrap_or(false);
         let stream = params.take("stream")?.unwrap_or(false);
+        let repeated = match params.take("dedupe")? {
+            Some(true) => Repeated::First,
+            Some(false) | None => Repeated::Anew,
+        };
         let dry_run = params.take("dry_run")?.unwrap_or(false);
         let key: Option<AttributeColumns> = params.take("key")?;
         if key.is_some() && !dry_run {
@@ -169,7 +174,7 @@ impl Asked {
         let what = if dry_run {
             What::Look(Wanted { read, topic: number, key: key.unwrap_or_default() })
         } else {
-            What::Take { options: TakeOptions { read, topic: number, stream }, wait }
+            What::Take { options: TakeOptions { read, topic: number, stream, repeated }, wait }
         };
         Ok(Self { what, topic, boundary })
     }
@@ -294,11 +299,12 @@ async fn shown<B: Broker + Clone>(
     topic: &TopicName,
     wait: bool,
 ) -> api::Upload {
-    if wait
+    let taken_before = !taken.is_new();
+    if (wait || taken_before)
         && let Ok(now) = app.store.control.upload(taken.upload.id).await
         && let Ok(now) = view::view(app, &now).await
     {
-        return now;
+        return api::Upload { taken_before, ..now };
     }
     view::recorded(&taken.upload, topic.to_string())
 }

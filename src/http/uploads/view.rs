@@ -46,6 +46,7 @@ pub(super) fn recorded(upload: &Upload, topic: String) -> api::Upload {
             ended_at: upload.ended_at.map(rfc3339),
         },
         problem: None,
+        taken_before: false,
         links: api::Links::of(upload.public_id),
     }
 }
