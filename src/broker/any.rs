@@ -23,7 +23,7 @@ use super::sql::SqlBroker;
 use crate::domain::{
     Lease, Message, MessageId, QueueName, QueueStats, Receipt, Settled, Settlement, TopicName,
 };
-use crate::store::log::{Fence, QueueId};
+use crate::store::log::{Fence, QueueId, UploadId};
 use crate::store::{Store, StoreError};
 
 /// Hands the list of carriers to another macro, with what is said beside it.
@@ -272,6 +272,10 @@ impl Broker for AnyBroker {
 
     async fn redrive(&self, from: &QueueName, to: &QueueName) -> Result<u64, BrokerError> {
         registered!(each!(self, broker => broker.redrive(from, to).await))
+    }
+
+    async fn retry_dead(&self, upload: UploadId) -> Result<u64, BrokerError> {
+        registered!(each!(self, broker => broker.retry_dead(upload).await))
     }
 
     async fn number_of(&self, queue: &QueueName) -> Result<QueueId, BrokerError> {

@@ -11,7 +11,7 @@ use crate::domain::{
     Settlement, TopicName,
 };
 use crate::store::StoreError;
-use crate::store::log::{Fence, LogError, QueueId, TopicId};
+use crate::store::log::{Fence, LogError, QueueId, TopicId, UploadId};
 
 /// Why a broker could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -345,6 +345,23 @@ pub trait Broker: Source {
         from: &QueueName,
         to: &QueueName,
     ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
+
+    /// Moves the dead of an upload back to the queues that they died in, each as a redrive would.
+    /// Answers how many messages went.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unsupported`] where the dead of one upload cannot be told from others;
+    /// [`BrokerError::Store`]; what was moved before stays so.
+    fn retry_dead(
+        &self,
+        _upload: UploadId,
+    ) -> impl Future<Output = Result<u64, BrokerError>> + Send {
+        std::future::ready(Err(BrokerError::Unsupported {
+            what: "retrying the dead of one upload".into(),
+            why: "what carries the messages knows queues, not uploads: redrive the dead queue"
+                .into(),
+        }))
+    }
 
     /// The number of a queue, as far as is known without asking anew for a moment.
     ///

@@ -428,6 +428,12 @@ impl Broker for SqlBroker {
         Ok(moved?)
     }
 
+    async fn retry_dead(&self, upload: UploadId) -> Result<u64, BrokerError> {
+        let moved = self.0.store.log.retry_dead(upload, self.0.limits.redrive_step).await;
+        self.wake();
+        Ok(moved?)
+    }
+
     async fn number_of(&self, queue: &QueueName) -> Result<QueueId, BrokerError> {
         Ok(self.queue(queue).await?.id)
     }

@@ -1,9 +1,12 @@
-//! Cancelling and deleting.
+//! Cancelling, deleting, and retrying the dead.
 
 use reqwest::StatusCode;
 use rowmill::api::{Row, State, Upload, UploadStatus};
+use rowmill::broker::Source;
+use rowmill::domain::{Settlement, Verdict};
+use rowmill::store::control::NewQueue;
 
-use crate::scene::{Scene, csv, problem};
+use crate::scene::{PATIENCE, Scene, csv, problem};
 use crate::support::TestDatabase;
 
 async fn a_cancelled_upload_keeps_what_was_done(database: TestDatabase) {
@@ -47,4 +50,60 @@ async fn only_what_is_over_is_deleted(database: TestDatabase) {
     }
 }
 
-on_both!(a_cancelled_upload_keeps_what_was_done, only_what_is_over_is_deleted);
+async fn the_dead_of_an_upload_are_retried_and_no_others(database: TestDatabase) {
+    let scene = Scene::new(database).await;
+    let control = &scene.store.control;
+    let topic = control.ensure_topic(&"rows".parse().unwrap()).await.unwrap();
+    let dead = control.ensure_queue(&NewQueue::new("rows-dead".parse().unwrap())).await.unwrap();
+    let rows = NewQueue {
+        topic: Some(topic),
+        dead_queue: Some(dead),
+        ..NewQueue::new("rows".parse().unwrap())
+    };
+    control.ensure_queue(&rows).await.unwrap();
+    let first = scene.published("first.csv", csv(10)).await;
+    assert_eq!(reject(&scene, 4).await, 4);
+    assert_eq!(scene.work("rows", 10).await, 6);
+    let second = scene.published("second.csv", csv(5)).await;
+    assert_eq!(reject(&scene, 5).await, 5);
+    let ended: Upload = scene.get(&first.links.this).await;
+    assert_eq!((ended.status, ended.counts.dead), (UploadStatus::Ended, 4));
+    scene.store.log.end_uploads().await.unwrap();
+
+    let retry = async |upload: &Upload| {
+        let url = scene.url(&format!("{}/retry", upload.links.this));
+        scene.client.post(url).send().await.unwrap()
+    };
+    let answer = retry(&first).await;
+    assert_eq!(answer.status(), StatusCode::OK, "{}", answer.text().await.unwrap());
+    let retried: Upload = answer.json().await.unwrap();
+    assert_eq!(retried.status, UploadStatus::Published);
+    assert_eq!((retried.counts.dead, retried.counts.waiting, retried.counts.done), (0, 4, 6));
+    let other: Upload = scene.get(&second.links.this).await;
+    assert_eq!((other.counts.dead, other.counts.waiting), (5, 0));
+    assert_eq!(scene.work("rows", 10).await, 4);
+    let done: Upload = scene.get(&first.links.this).await;
+    assert_eq!((done.status, done.counts.done), (UploadStatus::Ended, 10));
+    let again = problem(retry(&first).await).await;
+    assert_eq!(again.status, 409, "{again:?}");
+}
+
+/// Receives and rejects `most` messages of the rows' queue; answers how many.
+async fn reject(scene: &Scene, most: usize) -> usize {
+    let queue = "rows".parse().unwrap();
+    let leases = scene.broker.receive(&queue, most, PATIENCE).await.unwrap();
+    let settlements = leases.iter().map(|lease| {
+        let verdict = || Verdict::Reject { reason: "not today".into() };
+        let all = lease.deliveries.iter();
+        let all = all.map(|one| Settlement { position: one.position, verdict: verdict() });
+        (lease.receipt, all.collect())
+    });
+    let settled = scene.broker.settle(settlements.collect()).await.unwrap();
+    settled.iter().map(|settled| settled.dead as usize).sum()
+}
+
+on_both!(
+    a_cancelled_upload_keeps_what_was_done,
+    only_what_is_over_is_deleted,
+    the_dead_of_an_upload_are_retried_and_no_others,
+);

@@ -35,6 +35,7 @@ pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
         .route("/uploads", get(list::list::<B>))
         .route("/uploads/{id}", get(one::show::<B>).delete(one::delete::<B>))
         .route("/uploads/{id}/cancel", post(one::cancel::<B>))
+        .route("/uploads/{id}/retry", post(one::retry::<B>))
         .route("/uploads/{id}/rows", get(rows::rows::<B>))
         .route("/uploads/{id}/rejects", get(rejects::rejects::<B>))
         .route("/uploads/{id}/events", get(events::events::<B>))
@@ -47,6 +48,7 @@ pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
     list::list,
     one::show,
     one::cancel,
+    one::retry,
     one::delete,
     rows::rows,
     rejects::rejects,

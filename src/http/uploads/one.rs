@@ -1,4 +1,4 @@
-//! `GET`, `DELETE /uploads/{id}` and `POST /uploads/{id}/cancel`.
+//! `GET`, `DELETE /uploads/{id}`, and `POST /uploads/{id}/cancel` and `/retry`.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,6 +11,7 @@ use crate::api;
 use crate::broker::Broker;
 use crate::http::extract::PathName;
 use crate::http::openapi::PROBLEM;
+use crate::http::refusals::UNSUPPORTED;
 use crate::http::{ApiError, App};
 use crate::ingest::spool;
 use crate::store::control::UploadState;
@@ -61,6 +62,44 @@ pub(super) async fn cancel<B: Broker + Clone>(
     let upload = find(&app, id).await?;
     if !app.store.log.cancel(upload.id).await? {
         return Err(ApiError::conflict("the upload is over: there is nothing to withdraw"));
+    }
+    let upload = find(&app, id).await?;
+    view::view(&app, &upload).await.map(Json)
+}
+
+#[utoipa::path(
+    post,
+    path = "/uploads/{id}/retry",
+    tag = "uploads",
+    summary = "Its dead rows are worked on again",
+    description = "Those that still are in a dead queue go back to the queue that they died in, for a new \
+        life: no attempts, and no outcome until the next.",
+    params(("id" = Uuid, Path, description = "The upload's id")),
+    responses(
+        (status = 200, description = "The upload as it is then", body = api::Upload),
+        (status = 404, description = "There is no such upload", body = api::Problem, content_type = PROBLEM),
+        (status = 409, description = "There is nothing dead to retry, or the upload was withdrawn", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["admin"])),
+)]
+pub(super) async fn retry<B: Broker + Clone>(
+    State(app): State<App<B>>,
+    PathName(id): PathName<Uuid>,
+    uri: Uri,
+) -> Result<Json<api::Upload>, ApiError> {
+    Params::of(&uri)?.end()?;
+    let upload = find(&app, id).await?;
+    if matches!(upload.state, UploadState::Failed | UploadState::Cancelled) {
+        return Err(ApiError::conflict("the upload was withdrawn: send its file again"));
+    }
+    let moved = app.broker.retry_dead(upload.id).await?;
+    if moved == 0 {
+        return Err(ApiError::conflict("nothing of the upload is in a dead queue"));
+    }
+    if upload.state == UploadState::Ended {
+        app.store.control.set_ended(upload.id, false).await?;
     }
     let upload = find(&app, id).await?;
     view::view(&app, &upload).await.map(Json)

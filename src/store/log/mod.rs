@@ -214,15 +214,38 @@ impl Log {
     /// It is done in steps of about `step` messages; after a failure some may be done. Nothing
     /// happens when the two are one queue, or `to` is deleted.
     pub async fn redrive(&self, from: QueueId, to: QueueId, step: u32) -> Result<u64, LogError> {
-        let last = both!(self, log => log.last_waiting(from).await)?;
-        let Some(upto) = last.filter(|_| from != to) else { return Ok(0) };
-        let family = Family::new(from, to, &both!(self, log => log.kin().await)?);
+        let kin = both!(self, log => log.kin().await)?;
+        self.walk(&Family::new(from, to, &kin), None, step).await
+    }
+
+    /// Moves what is left of an upload in dead queues back to the queues that it died in, as a redrive
+    /// of these messages alone. Answers how many went.
+    pub async fn retry_dead(&self, upload: UploadId, step: u32) -> Result<u64, LogError> {
+        let kin = both!(self, log => log.kin().await)?;
+        let mut moved = 0;
+        for (queue, dead, _) in &kin {
+            let Some(dead) = dead else { continue };
+            let family = Family::new(QueueId(*dead), QueueId(*queue), &kin);
+            moved += self.walk(&family, Some(upload), step).await?;
+        }
+        Ok(moved)
+    }
+
+    async fn walk(
+        &self,
+        family: &Family,
+        upload: Option<UploadId>,
+        step: u32,
+    ) -> Result<u64, LogError> {
+        let last = both!(self, log => log.last_waiting(family.from).await)?;
+        let Some(upto) = last.filter(|_| family.from != family.to) else { return Ok(0) };
+        let most = i64::from(step.max(1));
         let mut moved = 0;
         for walk in [Walk::Retried, Walk::Fresh] {
             let mut after = Some(-1);
             while let Some(reached) = after {
-                let stretch = Stretch { walk, after: reached, upto, most: i64::from(step.max(1)) };
-                let step = both!(self, log => log.redrive_step(&family, stretch).await)?;
+                let stretch = Stretch { walk, after: reached, upto, most, upload };
+                let step = both!(self, log => log.redrive_step(family, stretch).await)?;
                 moved += step.0;
                 after = step.1;
             }

@@ -15,7 +15,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::page::Place;
-use super::types::{BLOCK, LogError, OutcomeKind, QueueId};
+use super::types::{BLOCK, LogError, OutcomeKind, QueueId, UploadId};
 
 /// What a redrive walks over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) struct Stretch {
     pub(super) upto: i64,
     /// Messages at most; a segment is taken whole.
     pub(super) most: i64,
+    /// Those of one upload alone.
+    pub(super) upload: Option<UploadId>,
 }
 
 /// A queue, its dead queue, and whether it keeps what died elsewhere.

@@ -27,20 +27,21 @@ update batch b set copies=b.copies+x.n from x where b.first_id=x.first_id and ex
 
 const LOCK_RETRIED: &str = "
 select message_id, upload_id, last_error from redelivery
-where queue_id=$1 and message_id>$2 and message_id<=$3
+where queue_id=$1 and message_id>$2 and message_id<=$3 and ($6::int8 is null or upload_id=$6)
   and (expires_at is null or expires_at>(extract(epoch from clock_timestamp())*1000)::int8+$5::int8)
 order by message_id limit $4 for update skip locked";
 
 /// As many segments as have `$4` messages, and one at least.
 const LOCK_FRESH: &str = "
 select first_id, size::int8, next::int8, taken::int8[], upload_id from segment
-where queue_id=$1 and not held and first_id>$2 and first_id<=$3
+where queue_id=$1 and not held and first_id>$2 and first_id<=$3 and ($6::int8 is null or upload_id=$6)
   and (expires_at is null or expires_at>(extract(epoch from clock_timestamp())*1000)::int8+$5::int8)
 order by first_id
 limit (select greatest(1,count(*)) from (
     select sum(left_of) over (order by first_id) as upto from (
       select first_id, size-next as left_of from segment
-      where queue_id=$1 and not held and first_id>$2 and first_id<=$3 order by first_id limit $4) s) t where upto<=$4)
+      where queue_id=$1 and not held and first_id>$2 and first_id<=$3 and ($6::int8 is null or upload_id=$6)
+      order by first_id limit $4) s) t where upto<=$4)
 for update skip locked";
 
 impl PostgresLog {
@@ -105,6 +106,7 @@ impl PostgresLog {
                     .bind(stretch.upto)
                     .bind(stretch.most)
                     .bind(self.clock.offset_ms())
+                    .bind(stretch.upload.map(|upload| upload.0))
                     .fetch_all(&mut **tx)
                     .await?
             };

@@ -56,14 +56,15 @@ async fn waiting(
     if stretch.walk == Walk::Retried {
         let rows: Vec<(i64, Option<i64>, Option<String>)> = sqlx::query_as(
             "select message_id, upload_id, last_error from redelivery \
-             where queue_id=? and message_id>? and message_id<=? and (expires_at is null or expires_at>?) \
-             order by message_id limit ?",
+             where queue_id=?1 and message_id>?2 and message_id<=?3 and (expires_at is null or expires_at>?4) \
+               and (?6 is null or upload_id=?6) order by message_id limit ?5",
         )
         .bind(from.0)
         .bind(stretch.after)
         .bind(stretch.upto)
         .bind(now)
         .bind(stretch.most)
+        .bind(stretch.upload.map(|upload| upload.0))
         .fetch_all(&mut **tx)
         .await?;
         let reached = rows.last().map(|(id, ..)| *id);
@@ -74,14 +75,15 @@ async fn waiting(
     }
     let rows: Vec<Segment> = sqlx::query_as(
         "select first_id, size, next, taken, upload_id from segment \
-         where queue_id=? and held=0 and first_id>? and first_id<=? and (expires_at is null or expires_at>?) \
-         order by first_id limit ?",
+         where queue_id=?1 and held=0 and first_id>?2 and first_id<=?3 and (expires_at is null or expires_at>?4) \
+           and (?6 is null or upload_id=?6) order by first_id limit ?5",
     )
     .bind(from.0)
     .bind(stretch.after)
     .bind(stretch.upto)
     .bind(now)
     .bind(stretch.most)
+    .bind(stretch.upload.map(|upload| upload.0))
     .fetch_all(&mut **tx)
     .await?;
     let mut reached = None;
