@@ -39,10 +39,12 @@ impl Mill {
             // Free a moment ago; nobody else is told of it before the server has it.
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let at = format!("127.0.0.1:{port}");
-            let arguments = ["--config", "rowmill.toml", "serve", "--listen", &at, "--lease", "3s"];
-            let arguments = arguments.iter().chain(&["--spool", "spool", "--database-url"]);
-            let arguments = arguments.chain(&[database, "--broker-url", &broker]);
-            let arguments: Vec<String> = arguments.map(|one| (*one).to_owned()).collect();
+            let arguments = [
+                &["--config", "rowmill.toml", "serve", "--listen", &at, "--lease", "3s"][..],
+                &["--spool", "spool", "--database-url", database, "--broker-url", &broker],
+            ];
+            let arguments: Vec<String> =
+                arguments.concat().into_iter().map(str::to_owned).collect();
             let process = mill.process(&format!("server-{number}"), &arguments);
             let url = format!("http://{at}");
             mill.servers.push(Server { process, arguments, url });
