@@ -1,6 +1,6 @@
 """An SQS server for the tests: moto's, with what would disturb them set right.
 
-    python tests/support/sqs_server.py PORT
+    python tests/support/sqs_server.py PORT [ADDRESS]
 
 moto answers each request in a thread of its own, and its queues are plain lists that these threads
 rewrite: a message sent while another is deleted can be lost, and one can be given to two consumers. Here
@@ -108,4 +108,5 @@ def delete_message(self, receipt_handle):
 Queue.delete_message = delete_message
 
 app = DomainDispatcherApplication(create_backend_app)
-run_simple("127.0.0.1", int(sys.argv[1]), app, threaded=True)
+address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+run_simple(address, int(sys.argv[1]), app, threaded=True)

@@ -229,6 +229,34 @@ async fn acks_in_any_order_end_what_they_name_and_no_more() {
     scene.engine.tidy().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_lost_is_left_for_the_next() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let queue = scene.queue("hosts").await;
+    let server = scene.engine.address();
+    let (one, two) = (Proxy::to(server).await, Proxy::to(server).await);
+    // A port that was free a moment ago: of three hosts, one never answers.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let hosts = format!("{nobody},{},{}", one.address(), two.address());
+    let url = scene.engine.url.replacen(&server.to_string(), &hosts, 1);
+    let carrier = RabbitCarrier::connect(&url, super::limits()).await.unwrap();
+    let goes = async |n| {
+        send(&carrier, &queue, vec![parcel(n)]).await;
+        let taken = take_one(&carrier, &queue).await;
+        assert_intact(&taken, &parcel(n));
+        ack(&carrier, &queue, &[taken]).await;
+    };
+    goes(0).await;
+    one.end();
+    goes(1).await;
+    assert!(two.cut() >= 2, "both connections lead there");
+    goes(2).await;
+    two.end();
+    let away = carrier.send(&queue, vec![parcel(3)]).await;
+    assert!(matches!(away, Err(CarrierError::Outage(_))), "{away:?}");
+    scene.engine.tidy().await;
+}
+
 async fn consumers(scene: &Scene<Rabbit>, queue: &QueueName) -> u32 {
     let properties = ConnectionProperties::default();
     let connection = Connection::connect(&scene.engine.url, properties).await.unwrap();

@@ -51,6 +51,9 @@ struct Hands {
     open: BTreeSet<DeliveryTag>,
     /// The same, save what is being settled just now.
     held: HashMap<DeliveryTag, Held>,
+    /// Every delivery up to this one was brought here. One that the server sent for a consumer that was
+    /// gone was not, and an ack of all up to a later one would end it.
+    seen: DeliveryTag,
 }
 
 impl Hands {
@@ -58,7 +61,11 @@ impl Hands {
     /// the server may be told of at once, because nothing else is open below the last of those.
     fn close(&mut self, tags: &[DeliveryTag], end: End) -> usize {
         let together = match end {
-            End::Ack => tags.iter().zip(&self.open).take_while(|(tag, open)| tag == open).count(),
+            End::Ack => {
+                let seen = self.seen;
+                let run = tags.iter().zip(&self.open);
+                run.take_while(|(tag, open)| tag == open && **tag <= seen).count()
+            }
             End::Requeue => 0,
         };
         for tag in tags {
@@ -139,6 +146,9 @@ impl Lane {
 
     pub(super) fn hold(&self, tag: DeliveryTag, held: Held) {
         let mut hands = self.hands();
+        if tag == hands.seen + 1 {
+            hands.seen = tag;
+        }
         hands.open.insert(tag);
         hands.held.insert(tag, held);
     }
@@ -226,7 +236,7 @@ mod tests {
 
     #[test]
     fn only_a_run_from_the_lowest_that_is_open_ends_at_once() {
-        let mut hands = Hands { open: (1..=10).collect(), ..Hands::default() };
+        let mut hands = Hands { open: (1..=10).collect(), seen: 10, ..Hands::default() };
         let mut close = |tags: &[DeliveryTag]| hands.close(tags, End::Ack);
         // 1 is open: an ack of all up to 4 would end it, too.
         assert_eq!(close(&[2, 3, 4]), 0);
@@ -234,6 +244,14 @@ mod tests {
         assert_eq!(close(&[7]), 1);
         assert_eq!(close(&[10]), 0);
         assert_eq!(hands.close(&[8], End::Requeue), 0, "each is told alone, so as to count");
+        assert!(hands.open.is_empty());
+    }
+
+    #[test]
+    fn what_was_sent_and_never_came_is_not_ended_with_others() {
+        // The third was for a consumer that was gone.
+        let mut hands = Hands { open: [1, 2, 4, 5].into(), seen: 2, ..Hands::default() };
+        assert_eq!(hands.close(&[1, 2, 4, 5], End::Ack), 2);
         assert!(hands.open.is_empty());
     }
 }

@@ -33,9 +33,9 @@ macro_rules! locked {
 }
 
 impl Lanes {
-    pub(super) fn new(uri: &AMQPUri, limits: &RabbitLimits) -> Self {
+    pub(super) fn new(addresses: &[AMQPUri], limits: &RabbitLimits) -> Self {
         Self {
-            link: Link::new(uri, "rowmill in", limits),
+            link: Link::new(addresses, "rowmill in", limits),
             process: fastrand::u64(..),
             kept: limits.channels_kept,
             next: AtomicU64::new(0),

@@ -8,7 +8,7 @@
 //! - `take`, `lane`, `lanes`: consumers, one a take, and what they brought until it is settled.
 //! - `ends`: how deliveries end. `warden`: how those end that nobody settles.
 //! - `places`, `delays`, `known`: queues, delay queues, and what this process was told of them.
-//! - `link`, `trouble`: connections that come back, and what errors mean.
+//! - `address`, `link`, `trouble`: where servers are, connections that come back, and what errors mean.
 //!
 //! What is peculiar here:
 //!
@@ -30,6 +30,7 @@
 //!   written it, the parcel comes again.
 //! - *Delayed parcels and those in hands are not counted*, and nothing is shown without being taken.
 
+mod address;
 mod delays;
 mod ends;
 mod known;
@@ -45,11 +46,9 @@ mod take;
 mod trouble;
 mod warden;
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::uri::AMQPUri;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -66,7 +65,7 @@ use post::Outward;
 use trouble::Pauses;
 use warden::Warden;
 
-/// A RabbitMQ server.
+/// A RabbitMQ server, or a cluster of them.
 ///
 /// It must be told of a queue by [`Carrier::ensure`] in each process, because the server does not
 /// tell: the deadline of what is taken and the dead queue are known only from there. Dropped, it
@@ -94,17 +93,18 @@ struct BadUrl(String);
 
 impl RabbitCarrier {
     /// Connects to the server at `url`, as `amqp://user:password@host:5672/vhost` or, with TLS,
-    /// `amqps://`. Belongs to the Tokio runtime it is called on.
+    /// `amqps://`. Of a cluster it may name several hosts, `host1:5672,host2:5672`: when one is lost
+    /// the next is tried. Belongs to the Tokio runtime it is called on.
     ///
     /// # Errors
     /// [`CarrierError::Failed`] when the URL is wrong or the server refuses, as it does strangers;
     /// [`CarrierError::Outage`] when there is none for as long as `limits.patience`.
     pub async fn connect(url: &str, limits: RabbitLimits) -> Result<Self, CarrierError> {
-        let uri =
-            AMQPUri::from_str(url).map_err(|why| CarrierError::Failed(Box::new(BadUrl(why))))?;
+        let addresses =
+            address::addresses(url).map_err(|why| CarrierError::Failed(Box::new(BadUrl(why))))?;
         let shared = Arc::new(Shared {
-            outward: Outward::new(&uri, &limits),
-            lanes: Lanes::new(&uri, &limits),
+            outward: Outward::new(&addresses, &limits),
+            lanes: Lanes::new(&addresses, &limits),
             takes: Arc::new(Semaphore::new(limits.takes.max(1))),
             known: Known::default(),
             warden: Arc::default(),

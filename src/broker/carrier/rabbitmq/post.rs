@@ -45,9 +45,9 @@ pub(super) struct Outward {
 }
 
 impl Outward {
-    pub(super) fn new(uri: &AMQPUri, limits: &RabbitLimits) -> Self {
+    pub(super) fn new(addresses: &[AMQPUri], limits: &RabbitLimits) -> Self {
         Self {
-            link: Link::new(uri, "rowmill out", limits),
+            link: Link::new(addresses, "rowmill out", limits),
             limits: limits.clone(),
             slots: Semaphore::new(limits.sends.max(1)),
             idle: Mutex::default(),
