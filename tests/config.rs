@@ -107,6 +107,10 @@ fn what_is_wrong_in_a_file_is_told_with_its_name_and_the_files() {
         ("http = 5\n", &["`http` cannot be 5", "section"]),
         ("[worker]\nrate = 0\n", &["`worker.rate` cannot be 0", "not a rate"]),
         ("[worker]\noutage = '1s'\n", &["`worker.outage`", "section"]),
+        ("[redis]\ncapacity = 0\n", &["`redis.capacity` cannot be 0", "1 at least"]),
+        ("[redis]\ncapacity = 'many'\n", &["`redis.capacity`", "none"]),
+        ("[sqs]\nmessage_bytes = '2M'\n", &["`sqs.message_bytes`", "1M"]),
+        ("[rabbitmq]\nheartbeat = '100ms'\n", &["`rabbitmq.heartbeat`", "1s at least"]),
         ("[http\n", &["not TOML", "line 1"]),
     ] {
         let file = file(text);
@@ -137,6 +141,27 @@ fn rowmill(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     command.current_dir(home.path()).args(arguments).envs(variables.iter().copied());
     command.output().unwrap()
+}
+
+/// Every build has the drivers' settings, whichever drivers it has.
+#[test]
+fn drivers_are_told_what_was_set() {
+    let file = file("[redis]\ncapacity = 7\nfull_wait = '0s'\n[sqs.backoff]\nmost = '9s'\n");
+    let environment = variables(&[
+        ("ROWMILL__RABBITMQ__TAKES", "9"),
+        ("ROWMILL__REDIS__PREFIX", "mill:"),
+        ("ROWMILL__SQS__MESSAGE_BYTES", "256K"),
+    ]);
+    let carrying = load(Some(file.path()), environment).unwrap().carrying(None);
+    let drivers = carrying.drivers;
+    assert_eq!((drivers.redis.capacity, drivers.redis.full_wait), (Some(7), Duration::ZERO));
+    assert_eq!((drivers.redis.prefix.as_str(), drivers.rabbitmq.takes), ("mill:", 9));
+    assert_eq!(drivers.sqs.message_bytes, 256 << 10);
+    assert_eq!(drivers.sqs.backoff.most, Duration::from_secs(9));
+    let none = variables(&[("ROWMILL__REDIS__CAPACITY", "none")]);
+    assert_eq!(load(Some(file.path()), none).unwrap().redis.capacity, None);
+    let some = variables(&[("ROWMILL__REDIS__CAPACITY", "1000")]);
+    assert_eq!(load(None, some).unwrap().redis.capacity, Some(1_000));
 }
 
 /// A server says where it cannot listen: so it is seen which of four places it was told by.

@@ -19,6 +19,8 @@ pub(crate) struct Engine(Arc<Mutex<State>>);
 pub(crate) struct State {
     queues: HashMap<QueueName, Queue>,
     handles: u64,
+    /// Parcels that a queue has room for.
+    pub(crate) room: Option<usize>,
     /// So many of the next parcels are not taken.
     pub(crate) not_taken: usize,
     /// Parcels whose data have this text are refused.
@@ -185,6 +187,12 @@ impl Carrier for Engine {
             let text = String::from_utf8_lossy(&parcel.data).into_owned();
             if state.refused.as_ref().is_some_and(|part| text.contains(part)) {
                 each.push(Err(Failed::Refused("too large".into())));
+                continue;
+            }
+            let room = state.room.unwrap_or(usize::MAX);
+            let there = state.queue(queue)?;
+            if there.waiting.len() + there.in_hands.len() >= room {
+                each.push(Err(Failed::Full));
                 continue;
             }
             let due = Instant::now() + parcel.delay;

@@ -36,7 +36,6 @@ mod known;
 mod lane;
 mod lanes;
 mod letter;
-mod limits;
 mod link;
 mod places;
 mod post;
@@ -58,10 +57,10 @@ use super::{
 };
 use crate::domain::QueueName;
 
+pub use super::limits::RabbitLimits;
 use delays::Step;
 use known::Known;
 use lanes::Lanes;
-pub use limits::RabbitLimits;
 use post::Outward;
 use trouble::Pauses;
 use warden::Warden;

@@ -46,7 +46,6 @@ mod ensure;
 mod faults;
 mod hands;
 mod letter;
-mod limits;
 mod moves;
 mod names;
 mod queues;
@@ -64,9 +63,9 @@ use aws_sdk_sqs::types::QueueAttributeName as Name;
 
 pub use self::address::BadAddress;
 use self::hands::Hands;
-pub use self::limits::SqsLimits;
 use self::queues::Queues;
 use self::settings::DELAY_MOST;
+pub use super::limits::SqsLimits;
 use super::{
     Abilities, Carrier, CarrierDepth, CarrierError, CarrierQueue, Each, Handle, Parcel, Taken,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_sqs::types::QueueAttributeName as Name;
 
 use super::super::{CarrierError, CarrierQueue};
-use super::limits::SqsLimits;
+use super::SqsLimits;
 
 /// The longest delivery, and the longest delay of one that was released.
 pub(super) const IN_HANDS_MOST: Duration = Duration::from_secs(12 * 3600);
