@@ -109,8 +109,6 @@ fn what_is_wrong_in_a_file_is_told_with_its_name_and_the_files() {
         ("[worker]\noutage = '1s'\n", &["`worker.outage`", "section"]),
         ("[redis]\ncapacity = 0\n", &["`redis.capacity` cannot be 0", "1 at least"]),
         ("[redis]\ncapacity = 'many'\n", &["`redis.capacity`", "none"]),
-        ("[sqs]\nmessage_bytes = '2M'\n", &["`sqs.message_bytes`", "1M"]),
-        ("[rabbitmq]\nheartbeat = '100ms'\n", &["`rabbitmq.heartbeat`", "1s at least"]),
         ("[http\n", &["not TOML", "line 1"]),
     ] {
         let file = file(text);
@@ -129,6 +127,12 @@ fn what_is_wrong_in_the_environment_is_told_too() {
         ("ROWMILL__INTAKE__LEASE", "15", "the environment: `intake.lease` cannot be \"15\""),
         ("ROWMILL__INTAKE__LEASE", "1ms", "`intake.lease` cannot be 1ms: it must be 1s at least"),
         ("ROWMILL__HTTP__PAGE", "0", "`http.page` cannot be 0: it must be 1 at least"),
+        ("ROWMILL__SQS__MESSAGE_BYTES", "2M", "`sqs.message_bytes` cannot be 2097152: SQS takes"),
+        (
+            "ROWMILL__RABBITMQ__HEARTBEAT",
+            "1ms",
+            "`rabbitmq.heartbeat` cannot be 1ms: it must be 1s",
+        ),
         ("ROWMILL__INGEST__BATCH_ROWS", "1001", "`ingest.batch_rows` cannot be 1001"),
     ] {
         let error = load(None, variables(&[(name, value)])).unwrap_err().to_string();

@@ -28,6 +28,7 @@ pub(crate) struct State {
     /// So many of the next acks are not heard.
     pub(crate) deaf: usize,
     pub(crate) delay_most: Option<Duration>,
+    pub(crate) retention_most: Option<Duration>,
 }
 
 struct Queue {
@@ -54,6 +55,11 @@ impl Engine {
         let Some(queue) = state.queues.get(&queue.parse().unwrap()) else { return vec![] };
         let hands = queue.in_hands.values().map(|(item, _)| item);
         queue.waiting.iter().chain(hands).map(|item| item.parcel.id.clone()).collect()
+    }
+
+    /// How long a queue was told to keep what is in it.
+    pub(crate) fn retention(&self, queue: &str) -> Option<Duration> {
+        self.state().queues[&queue.parse().unwrap()].terms.retention
     }
 
     /// Puts every parcel of a queue there once more.
@@ -148,6 +154,7 @@ impl Carrier for Engine {
     fn abilities(&self) -> Abilities {
         Abilities {
             delay_most: self.state().delay_most,
+            retention_most: self.state().retention_most,
             parcel_bytes: 1 << 20,
             receipts_travel: false,
             extend: true,

@@ -127,9 +127,9 @@ async fn what_was_not_taken_is_sent_again(database: TestDatabase) {
 
 /// A batch for which there is never room at once goes in as others come out, and no row goes twice.
 async fn a_full_queue_is_waited_for_row_by_row(database: TestDatabase) {
-    let scene = Scene::new(database).await;
+    let mut scene = Scene::new(database).await;
     // One that pauses between its tries.
-    let scene = Scene { relay: scene.another().await, ..scene };
+    scene.relay = scene.another().await;
     scene.engine.state().room = Some(3);
     let rows: Vec<u32> = (2..22).collect();
     let works = async {

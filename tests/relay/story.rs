@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use rowmill::store::Store;
-use rowmill::store::control::{NewQueue, Upload, UploadState};
+use rowmill::store::control::{QueueTerms, Upload, UploadState};
 use rowmill::store::log::{Counts, OutcomeKind, OutcomeQuery, Whereabouts};
 use serde_json::{Value, json};
 
@@ -201,15 +201,11 @@ pub(crate) async fn an_upload_lives(engine: Engine) {
 /// What a killed worker held comes again after this.
 async fn shorten_the_deadline(store: &Store) {
     let control = &store.control;
-    let rows = control.queue(&"rows".parse().unwrap()).await.unwrap().unwrap();
-    let queue = NewQueue {
-        topic: control.topic(&"rows".parse().unwrap()).await.unwrap(),
-        dead_queue: rows.dead_queue,
-        deadline: Duration::from_secs(3),
-        max_deliveries: 100,
-        ..NewQueue::new("rows".parse().unwrap())
-    };
-    control.ensure_queue(&queue).await.unwrap();
+    let rows = control.queue_record(&"rows".parse().unwrap()).await.unwrap().unwrap();
+    // Not every engine can change more of a queue.
+    let deadline = Duration::from_secs(3);
+    let terms = QueueTerms { deadline, max_deliveries: Some(100), ..rows.terms };
+    control.replace_queue(&rows.name, &terms).await.unwrap();
 }
 
 /// The server is killed while it publishes and while it is worked from, a worker too: rows are sent

@@ -57,6 +57,8 @@ pub enum CarrierError {
 pub struct Abilities {
     /// The longest delay of a parcel, first delivery or later ones; `None` when any will do.
     pub delay_most: Option<Duration>,
+    /// The longest that a parcel is kept; `None` when it is as long as is said.
+    pub retention_most: Option<Duration>,
     /// The largest parcel, body and headers together, in bytes.
     pub parcel_bytes: usize,
     /// Whether another process may settle what this one took.

@@ -193,6 +193,7 @@ fn opened(handle: &Handle) -> (Receipt, u16) {
 /// What the broker can do: all of it, with texts as long as SQLite keeps them.
 pub(crate) const ABILITIES: Abilities = Abilities {
     delay_most: None,
+    retention_most: None,
     parcel_bytes: 1_000_000_000,
     receipts_travel: true,
     extend: true,

@@ -138,6 +138,7 @@ impl Drop for RabbitCarrier {
 impl Carrier for RabbitCarrier {
     fn abilities(&self) -> Abilities {
         Abilities {
+            retention_most: None,
             delay_most: Some(Step::longest()),
             parcel_bytes: self.shared.limits.parcel_bytes,
             receipts_travel: false,

@@ -110,6 +110,7 @@ impl Carrier for RedisCarrier {
     fn abilities(&self) -> Abilities {
         Abilities {
             delay_most: None,
+            retention_most: None,
             parcel_bytes: self.limits.parcel_bytes,
             receipts_travel: true,
             extend: true,

@@ -133,6 +133,7 @@ impl SqsCarrier {
 impl Carrier for SqsCarrier {
     fn abilities(&self) -> Abilities {
         Abilities {
+            retention_most: Some(settings::RETENTION_MOST),
             delay_most: Some(DELAY_MOST),
             parcel_bytes: self.parcel_bytes(),
             receipts_travel: true,

@@ -15,7 +15,7 @@ pub(super) const DELAY_MOST: Duration = Duration::from_secs(900);
 /// The shortest retention.
 const RETENTION_LEAST: Duration = Duration::from_secs(60);
 /// The longest retention.
-const RETENTION_MOST: Duration = Duration::from_secs(14 * 24 * 3600);
+pub(super) const RETENTION_MOST: Duration = Duration::from_secs(14 * 24 * 3600);
 /// After how many deliveries the engine gives a parcel up at the latest, if it ever does.
 const DELIVERIES_MOST: u32 = 1_000;
 
