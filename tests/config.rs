@@ -107,6 +107,8 @@ fn what_is_wrong_in_a_file_is_told_with_its_name_and_the_files() {
         ("http = 5\n", &["`http` cannot be 5", "section"]),
         ("[worker]\nrate = 0\n", &["`worker.rate` cannot be 0", "not a rate"]),
         ("[worker]\noutage = '1s'\n", &["`worker.outage`", "section"]),
+        ("[redis]\ncapacity = 0\n", &["`redis.capacity` cannot be 0", "1 at least"]),
+        ("[redis]\ncapacity = 'many'\n", &["`redis.capacity`", "none"]),
         ("[http\n", &["not TOML", "line 1"]),
     ] {
         let file = file(text);
@@ -125,6 +127,12 @@ fn what_is_wrong_in_the_environment_is_told_too() {
         ("ROWMILL__INTAKE__LEASE", "15", "the environment: `intake.lease` cannot be \"15\""),
         ("ROWMILL__INTAKE__LEASE", "1ms", "`intake.lease` cannot be 1ms: it must be 1s at least"),
         ("ROWMILL__HTTP__PAGE", "0", "`http.page` cannot be 0: it must be 1 at least"),
+        ("ROWMILL__SQS__MESSAGE_BYTES", "2M", "`sqs.message_bytes` cannot be 2097152: SQS takes"),
+        (
+            "ROWMILL__RABBITMQ__HEARTBEAT",
+            "1ms",
+            "`rabbitmq.heartbeat` cannot be 1ms: it must be 1s",
+        ),
         ("ROWMILL__INGEST__BATCH_ROWS", "1001", "`ingest.batch_rows` cannot be 1001"),
     ] {
         let error = load(None, variables(&[(name, value)])).unwrap_err().to_string();
@@ -137,6 +145,27 @@ fn rowmill(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     command.current_dir(home.path()).args(arguments).envs(variables.iter().copied());
     command.output().unwrap()
+}
+
+/// Every build has the drivers' settings, whichever drivers it has.
+#[test]
+fn drivers_are_told_what_was_set() {
+    let file = file("[redis]\ncapacity = 7\nfull_wait = '0s'\n[sqs.backoff]\nmost = '9s'\n");
+    let environment = variables(&[
+        ("ROWMILL__RABBITMQ__TAKES", "9"),
+        ("ROWMILL__REDIS__PREFIX", "mill:"),
+        ("ROWMILL__SQS__MESSAGE_BYTES", "256K"),
+    ]);
+    let carrying = load(Some(file.path()), environment).unwrap().carrying(None);
+    let drivers = carrying.drivers;
+    assert_eq!((drivers.redis.capacity, drivers.redis.full_wait), (Some(7), Duration::ZERO));
+    assert_eq!((drivers.redis.prefix.as_str(), drivers.rabbitmq.takes), ("mill:", 9));
+    assert_eq!(drivers.sqs.message_bytes, 256 << 10);
+    assert_eq!(drivers.sqs.backoff.most, Duration::from_secs(9));
+    let none = variables(&[("ROWMILL__REDIS__CAPACITY", "none")]);
+    assert_eq!(load(Some(file.path()), none).unwrap().redis.capacity, None);
+    let some = variables(&[("ROWMILL__REDIS__CAPACITY", "1000")]);
+    assert_eq!(load(None, some).unwrap().redis.capacity, Some(1_000));
 }
 
 /// A server says where it cannot listen: so it is seen which of four places it was told by.

@@ -87,6 +87,52 @@ pub mod time_or_none {
     }
 }
 
+/// An `Option<u64>` as a number of one at least, or `none`.
+pub mod count_or_none {
+    use super::*;
+
+    #[allow(missing_docs, clippy::missing_errors_doc)]
+    pub fn serialize<S: Serializer>(count: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+        match count {
+            Some(count) => to.serialize_u64(*count),
+            None => to.serialize_str(NONE),
+        }
+    }
+
+    #[allow(missing_docs, clippy::missing_errors_doc)]
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+        from.deserialize_any(Count)
+    }
+
+    struct Count;
+
+    impl Visitor<'_> for Count {
+        type Value = Option<u64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number of 1 at least, or \"none\"")
+        }
+
+        fn visit_u64<E: Error>(self, count: u64) -> Result<Option<u64>, E> {
+            if count == 0 {
+                return Err(E::custom("it is 1 at least, or \"none\""));
+            }
+            Ok(Some(count))
+        }
+
+        fn visit_i64<E: Error>(self, count: i64) -> Result<Option<u64>, E> {
+            self.visit_u64(u64::try_from(count).unwrap_or(0))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Option<u64>, E> {
+            if text == NONE {
+                return Ok(None);
+            }
+            self.visit_u64(text.parse().unwrap_or(0))
+        }
+    }
+}
+
 /// A number of bytes (`usize`, `u64`) as `16M`.
 pub mod size {
     use std::marker::PhantomData;
@@ -158,6 +204,21 @@ mod tests {
         most: Option<Duration>,
         #[serde(with = "size")]
         bytes: usize,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Bound(#[serde(with = "count_or_none")] Option<u64>);
+
+    #[test]
+    fn a_bound_is_a_number_or_none() {
+        for (bound, written) in [(None, json!("none")), (Some(7), json!(7))] {
+            assert_eq!(serde_json::to_value(Bound(bound)).unwrap(), written);
+            assert_eq!(serde_json::from_value::<Bound>(written).unwrap(), Bound(bound));
+        }
+        assert_eq!(serde_json::from_value::<Bound>(json!("7")).unwrap(), Bound(Some(7)));
+        for bad in [json!(0), json!(-1), json!("many"), json!(""), json!(null), json!(1.5)] {
+            assert!(serde_json::from_value::<Bound>(bad.clone()).is_err(), "{bad} was taken");
+        }
     }
 
     #[test]

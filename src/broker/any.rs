@@ -8,12 +8,13 @@
 use std::time::Duration;
 
 use super::carrier::CarrierError;
+use super::carrier::limits::DriverLimits;
 #[cfg(feature = "rabbitmq")]
-use super::carrier::rabbitmq::{RabbitCarrier, RabbitLimits};
+use super::carrier::rabbitmq::RabbitCarrier;
 #[cfg(feature = "redis")]
-use super::carrier::redis::{RedisCarrier, RedisLimits};
+use super::carrier::redis::RedisCarrier;
 #[cfg(feature = "sqs")]
-use super::carrier::sqs::{SqsCarrier, SqsLimits};
+use super::carrier::sqs::SqsCarrier;
 use super::contract::{
     Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
 };
@@ -61,13 +62,14 @@ macro_rules! declare {
                 scheme: &str,
                 url: &str,
                 store: &Store,
-                limits: &RelayLimits,
+                carrying: &Carrying,
             ) -> Result<Option<Self>, CannotCarry> {
                 $(
                     #[cfg(feature = $feature)]
                     if $schemes.contains(&scheme) {
-                        let carrier = ($open)(url.to_owned()).await?;
-                        let relay = super::relay::Relay::new(carrier, store.clone(), limits.clone());
+                        let carrier = ($open)(url.to_owned(), &carrying.drivers).await?;
+                        let limits = carrying.limits.clone();
+                        let relay = super::relay::Relay::new(carrier, store.clone(), limits);
                         return Ok(Some(Self::$Name(relay.await?)));
                     }
                 )*
@@ -91,18 +93,18 @@ macro_rules! declare {
 registered!(declare!());
 
 #[cfg(feature = "rabbitmq")]
-async fn open_rabbitmq(url: String) -> Result<RabbitCarrier, CarrierError> {
-    RabbitCarrier::connect(&url, RabbitLimits::default()).await
+async fn open_rabbitmq(url: String, limits: &DriverLimits) -> Result<RabbitCarrier, CarrierError> {
+    RabbitCarrier::connect(&url, limits.rabbitmq.clone()).await
 }
 
 #[cfg(feature = "sqs")]
-async fn open_sqs(url: String) -> Result<SqsCarrier, CarrierError> {
-    SqsCarrier::connect(&url, SqsLimits::default()).await
+async fn open_sqs(url: String, limits: &DriverLimits) -> Result<SqsCarrier, CarrierError> {
+    SqsCarrier::connect(&url, limits.sqs.clone()).await
 }
 
 #[cfg(feature = "redis")]
-async fn open_redis(url: String) -> Result<RedisCarrier, CarrierError> {
-    RedisCarrier::connect(&url, RedisLimits::default()).await
+async fn open_redis(url: String, limits: &DriverLimits) -> Result<RedisCarrier, CarrierError> {
+    RedisCarrier::connect(&url, limits.redis.clone()).await
 }
 
 macro_rules! each {
@@ -159,6 +161,8 @@ pub struct Carrying {
     pub url: Option<String>,
     /// Waits and sizes of the relay.
     pub limits: RelayLimits,
+    /// Waits and sizes of the drivers.
+    pub drivers: DriverLimits,
 }
 
 impl Carrying {
@@ -169,7 +173,7 @@ impl Carrying {
     pub async fn open(&self, store: &Store) -> Result<Option<AnyBroker>, CannotCarry> {
         let Some(url) = self.url.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
         let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme).to_ascii_lowercase();
-        if let Some(broker) = AnyBroker::connect(&scheme, url, store, &self.limits).await? {
+        if let Some(broker) = AnyBroker::connect(&scheme, url, store, self).await? {
             return Ok(Some(broker));
         }
         match CARRIERS.iter().find(|(_, schemes, _)| schemes.contains(&scheme.as_str())) {

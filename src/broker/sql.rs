@@ -228,6 +228,9 @@ impl Source for SqlBroker {
             changed.mark_unchanged();
             // Each time anew: it may have been deleted while this one slept.
             let queue = self.queue(name).await?;
+            if max == 0 {
+                return Ok(vec![]);
+            }
             let share = self.0.receives.ask((queue.id, max)).await.ok_or_else(died)?;
             let due = match share.map_err(shared)? {
                 Share::Leases(parcel) => {

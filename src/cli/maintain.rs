@@ -7,7 +7,7 @@ use super::common::Common;
 use super::complain;
 use super::database::{OpenError, open};
 use crate::broker::keeper::{Keeper, Kept};
-use crate::broker::{AnyBroker, BrokerError, CannotCarry, Carrying, SqlBroker};
+use crate::broker::{AnyBroker, BrokerError, CannotCarry, SqlBroker};
 use crate::config::ConfigFault;
 use crate::store::StoreError;
 use crate::worker::Stop;
@@ -73,8 +73,8 @@ impl Args {
     async fn maintain(&self, common: &Common) -> Result<Option<String>, MaintainError> {
         let config = common.config()?;
         let store = open(&self.database_url, &config.store).await?;
+        let carrying = config.carrying(self.broker_url.clone());
         let broker = SqlBroker::new(store.clone(), config.broker).await?;
-        let carrying = Carrying { url: self.broker_url.clone(), limits: config.relay };
         let carried = carrying.open(&store).await?;
         let chore = carried.as_ref().and_then(AnyBroker::chore);
         let mut keeper = Keeper::new(broker).and(chore);

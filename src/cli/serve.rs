@@ -9,7 +9,7 @@ use super::common::Common;
 use super::delayed::Delayed;
 use super::read_limits::{BadReadLimit, read_limits};
 use super::{complain, signals};
-use crate::broker::{AnyBroker, CannotCarry, Carrying};
+use crate::broker::{AnyBroker, CannotCarry};
 use crate::config::{Config, ConfigFault};
 use crate::domain::units;
 use crate::http::server::{Exposure, Server, ServerEnd, ServerError};
@@ -129,7 +129,7 @@ impl Args {
             options.wait = config.server.connection_wait;
         }
         let exe = std::env::current_exe().map_err(ServeError::Exe)?;
-        let carrying = Carrying { url: self.broker_url.clone(), limits: config.relay.clone() };
+        let carrying = config.carrying(self.broker_url.clone());
         let settings = config.server_settings(exe, exposure);
         let store = Store::open(&url, &options).await?;
         store.migrate().await?;

@@ -7,8 +7,8 @@ use super::{Config, ConfigFault};
 
 /// Refuses them, by name. What bounds a worker is refused by the worker itself.
 pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
-    let Config { server: _, http, intake, ingest, read, broker, relay, store, run, client, .. } =
-        config;
+    let Config { http, intake, ingest, read, broker, relay, store, run, client, .. } = config;
+    let Config { rabbitmq, redis, sqs, .. } = config;
     for (name, value, least) in [
         ("http.files", http.files, 1),
         ("http.messages", http.messages, 1),
@@ -20,6 +20,19 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         ("ingest.producers", ingest.producers, 1),
         ("relay.in_hands", relay.in_hands, 1),
         ("relay.step", relay.step, 1),
+        ("rabbitmq.sends", rabbitmq.sends, 1),
+        ("rabbitmq.window", rabbitmq.window, 1),
+        ("rabbitmq.takes", rabbitmq.takes, 1),
+        ("rabbitmq.redrive_step", rabbitmq.redrive_step, 1),
+        ("redis.look_at", redis.look_at, 1),
+        ("redis.step_parcels", redis.step_parcels, 1),
+        ("redis.step_moves", redis.step_moves, 1),
+        ("sqs.message_bytes", sqs.message_bytes, 1 << 10),
+        ("sqs.requests_at_once", sqs.requests_at_once, 1),
+        ("sqs.attempts", sqs.attempts as usize, 1),
+        ("sqs.tries", sqs.tries.into(), 1),
+        ("sqs.queues_known", sqs.queues_known, 1),
+        ("sqs.in_hands", sqs.in_hands, 1),
         ("read.readers_at_once", read.readers_at_once, 1),
         ("store.connections", store.connections as usize, 2),
         ("run.concurrency", run.concurrency, 1),
@@ -37,6 +50,13 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         ("intake.lease", intake.lease, Duration::from_secs(1)),
         ("intake.claim_every", intake.claim_every, Duration::from_millis(1)),
         ("relay.look", relay.look, Duration::from_millis(1)),
+        ("rabbitmq.pause_first", rabbitmq.pause_first, Duration::from_millis(1)),
+        ("rabbitmq.heartbeat", rabbitmq.heartbeat, Duration::from_secs(1)),
+        ("redis.pause_first", redis.pause_first, Duration::from_millis(1)),
+        ("redis.look_every", redis.look_every, Duration::from_millis(1)),
+        ("redis.full_look", redis.full_look, Duration::from_millis(1)),
+        ("sqs.poll", sqs.poll, Duration::from_secs(1)),
+        ("sqs.look", sqs.look, Duration::from_millis(1)),
         ("broker.poll", broker.poll, Duration::from_millis(1)),
     ] {
         if value < least {
@@ -47,6 +67,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
     if ingest.batch_rows > 1_000 {
         let why = "a block of ids has 1000".to_owned();
         return Err(too_small("ingest.batch_rows", ingest.batch_rows.to_string(), why));
+    }
+    if sqs.message_bytes > 1 << 20 {
+        let why = "SQS takes no more than 1M".to_owned();
+        return Err(too_small("sqs.message_bytes", sqs.message_bytes.to_string(), why));
     }
     if run.retries > 999 {
         return Err(too_small("run.retries", run.retries.to_string(), "999 at most".into()));

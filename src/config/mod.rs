@@ -6,6 +6,7 @@
 //! (`ROWMILL__SECTION__NAME`), file, default. Passwords have no place here: the database's address
 //! and keys are told in the environment or on the command line.
 
+mod carrying;
 mod check;
 mod load;
 mod print;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use load::{ConfigFault, load};
 pub use print::print;
 
+use crate::broker::carrier::limits::{RabbitLimits, RedisLimits, SqsLimits};
 use crate::broker::{RelayLimits, SqlBrokerLimits};
 use crate::client::ClientLimits;
 use crate::domain::units;
@@ -48,6 +50,12 @@ pub struct Config {
     pub broker: SqlBrokerLimits,
     /// Carrying messages over another broker.
     pub relay: RelayLimits,
+    /// The driver of RabbitMQ. These three are read by every build, whichever drivers it has.
+    pub rabbitmq: RabbitLimits,
+    /// The driver of Redis.
+    pub redis: RedisLimits,
+    /// The driver of SQS.
+    pub sqs: SqsLimits,
     /// Connections to the database.
     pub store: StoreOptions,
     /// A worker, whichever command runs it.
@@ -73,6 +81,9 @@ impl Default for Config {
             look: PreviewLimits::default(),
             broker: SqlBrokerLimits::default(),
             relay: RelayLimits::default(),
+            rabbitmq: RabbitLimits::default(),
+            redis: RedisLimits::default(),
+            sqs: SqsLimits::default(),
             store: StoreOptions::default(),
             worker: WorkerLimits {
                 concurrency: 50,

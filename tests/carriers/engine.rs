@@ -19,6 +19,11 @@ pub(crate) trait Engine: Sized + Send + Sync + 'static {
     /// Whether the engine tells a delivery that was acked from one that never was: SQS says of the
     /// second ack what it said of the first.
     const TELLS_ACKED: bool = true;
+    /// Whether what has no dead queue may die all the same: the database records that it did, and why.
+    const DIES_IN_PLACE: bool = false;
+    /// Whether a redrive moves all that waits, however many it was told: the database walks over it in
+    /// steps of its own.
+    const REDRIVES_ALL: bool = false;
     /// Whether its server keeps what it has on disk. A stand-in that does not can show only that its
     /// driver goes on by itself.
     const DURABLE: bool = true;

@@ -18,6 +18,7 @@ on_both!(
     a_death_that_got_lost_on_its_way_is_found,
     what_the_engine_moved_by_itself_is_recorded,
     what_waited_too_long_has_expired,
+    an_engine_keeps_it_a_while_longer_if_it_can,
 );
 
 async fn the_last_attempt_is_death_and_a_redrive_a_new_life(database: TestDatabase) {
@@ -127,4 +128,18 @@ async fn what_waited_too_long_has_expired(database: TestDatabase) {
     assert!(scene.receive("rows").await.is_empty());
     assert_eq!(scene.ended().await, Counts { expired: 1, ..Counts::default() });
     assert_eq!(scene.settle(&leases, done()).await.done, 1);
+}
+
+/// SQS keeps nothing for more than 14 days, which is what the queue `rows` asks for.
+async fn an_engine_keeps_it_a_while_longer_if_it_can(database: TestDatabase) {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let terms = QueueTerms { retention: Some(14 * DAY), ..terms() };
+    let scene = Scene::with(database, terms).await;
+    scene.publish_all(&[2]).await;
+    assert_eq!(scene.engine.retention("rows"), Some(15 * DAY));
+    for (most, kept) in [(14, 14), (20, 15), (7, 15)] {
+        scene.engine.state().retention_most = Some(most * DAY);
+        scene.another().await.queue_made(&name("rows")).await.unwrap();
+        assert_eq!(scene.engine.retention("rows"), Some(kept * DAY), "of {most} at most");
+    }
 }

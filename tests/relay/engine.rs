@@ -19,6 +19,8 @@ pub(crate) struct Engine(Arc<Mutex<State>>);
 pub(crate) struct State {
     queues: HashMap<QueueName, Queue>,
     handles: u64,
+    /// Parcels that a queue has room for.
+    pub(crate) room: Option<usize>,
     /// So many of the next parcels are not taken.
     pub(crate) not_taken: usize,
     /// Parcels whose data have this text are refused.
@@ -26,6 +28,7 @@ pub(crate) struct State {
     /// So many of the next acks are not heard.
     pub(crate) deaf: usize,
     pub(crate) delay_most: Option<Duration>,
+    pub(crate) retention_most: Option<Duration>,
 }
 
 struct Queue {
@@ -52,6 +55,11 @@ impl Engine {
         let Some(queue) = state.queues.get(&queue.parse().unwrap()) else { return vec![] };
         let hands = queue.in_hands.values().map(|(item, _)| item);
         queue.waiting.iter().chain(hands).map(|item| item.parcel.id.clone()).collect()
+    }
+
+    /// How long a queue was told to keep what is in it.
+    pub(crate) fn retention(&self, queue: &str) -> Option<Duration> {
+        self.state().queues[&queue.parse().unwrap()].terms.retention
     }
 
     /// Puts every parcel of a queue there once more.
@@ -146,6 +154,7 @@ impl Carrier for Engine {
     fn abilities(&self) -> Abilities {
         Abilities {
             delay_most: self.state().delay_most,
+            retention_most: self.state().retention_most,
             parcel_bytes: 1 << 20,
             receipts_travel: false,
             extend: true,
@@ -185,6 +194,12 @@ impl Carrier for Engine {
             let text = String::from_utf8_lossy(&parcel.data).into_owned();
             if state.refused.as_ref().is_some_and(|part| text.contains(part)) {
                 each.push(Err(Failed::Refused("too large".into())));
+                continue;
+            }
+            let room = state.room.unwrap_or(usize::MAX);
+            let there = state.queue(queue)?;
+            if there.waiting.len() + there.in_hands.len() >= room {
+                each.push(Err(Failed::Full));
                 continue;
             }
             let due = Instant::now() + parcel.delay;

@@ -4,13 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[cfg(feature = "redis")]
-#[path = "../support/process.rs"]
-mod process;
-#[cfg(feature = "redis")]
 #[path = "../carriers/server.rs"]
 #[allow(dead_code, reason = "it is the carriers' suite's, and has more")]
-mod redis_server;
+mod engine_server;
+#[path = "../support/process.rs"]
+mod process;
 #[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,7 +16,19 @@ mod support;
 mod deaths;
 mod engine;
 mod messages;
-#[cfg(feature = "redis")]
-mod redis;
 mod rows;
 mod scene;
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "a build without engines plays it on none"
+)]
+mod story;
+
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "sqs")]
+mod sqs;

@@ -13,6 +13,7 @@ use crate::support::TestDatabase;
 
 on_both!(
     a_message_goes_and_ends,
+    a_full_queue_is_told_at_once,
     a_name_is_used_once,
     plain_messaging_writes_nothing,
     what_a_foreign_program_sends_is_worked_on,
@@ -67,6 +68,20 @@ async fn a_message_goes_and_ends(database: TestDatabase) {
     let outcomes = scene.outcomes("rows").await;
     assert_eq!(outcomes.len(), 2);
     assert_eq!(outcomes[0], (0, "Done".into(), 1, "7".into()));
+}
+
+async fn a_full_queue_is_told_at_once(database: TestDatabase) {
+    let scene = Scene::new(database).await;
+    scene.engine.state().room = Some(3);
+    publish(&scene, 2, None).await.unwrap();
+    for full in [publish(&scene, 2, None).await, publish(&scene, 1, None).await] {
+        let is_so = matches!(&full, Err(BrokerError::Full(queue)) if *queue == name("rows"));
+        assert!(is_so, "{full:?}");
+    }
+    let leases = scene.receive("rows").await;
+    assert_eq!(leases[0].deliveries.len(), 3, "what there was room for is there");
+    scene.settle(&leases, done()).await;
+    publish(&scene, 3, None).await.unwrap();
 }
 
 async fn a_name_is_used_once(database: TestDatabase) {

@@ -16,6 +16,7 @@ on_both!(
     what_was_sent_twice_ends_once,
     what_is_delivered_twice_ends_once,
     what_was_not_taken_is_sent_again,
+    a_full_queue_is_waited_for_row_by_row,
     a_refused_row_is_dead_at_once,
     a_row_that_no_queue_takes_is_counted,
     a_queue_that_comes_meanwhile_gets_its_rows,
@@ -122,6 +123,31 @@ async fn what_was_not_taken_is_sent_again(database: TestDatabase) {
     scene.engine.state().not_taken = 0;
     scene.publish(&[5, 6]).await.unwrap();
     assert_eq!(scene.standing().await.copies, 5);
+}
+
+/// A batch for which there is never room at once goes in as others come out, and no row goes twice.
+async fn a_full_queue_is_waited_for_row_by_row(database: TestDatabase) {
+    let mut scene = Scene::new(database).await;
+    // One that pauses between its tries.
+    scene.relay = scene.another().await;
+    scene.engine.state().room = Some(3);
+    let rows: Vec<u32> = (2..22).collect();
+    let works = async {
+        let mut seen = vec![];
+        while seen.len() < rows.len() {
+            let leases = scene.receive("rows").await;
+            let deliveries = leases.iter().flat_map(|lease| &lease.deliveries);
+            seen.extend(deliveries.map(|one| one.origin.as_ref().unwrap().row.0));
+            scene.settle(&leases, done()).await;
+        }
+        seen
+    };
+    let publishes = async { scene.publish(&rows).await.unwrap().routed };
+    let both = async { tokio::join!(publishes, works) };
+    let (routed, mut seen) = tokio::time::timeout(PATIENCE, both).await.expect("it does not end");
+    seen.sort_unstable();
+    assert_eq!((routed, seen), (20, rows.clone()), "each once");
+    assert_eq!(scene.ended().await, Counts { done: 20, ..Counts::default() });
 }
 
 async fn a_refused_row_is_dead_at_once(database: TestDatabase) {

@@ -10,6 +10,7 @@
 //! no error of its users: a driver connects anew, with back-off, and answers
 //! [`CarrierError::Outage`] only when its patience ends.
 
+pub mod limits;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
 #[cfg(feature = "redis")]
@@ -56,6 +57,8 @@ pub enum CarrierError {
 pub struct Abilities {
     /// The longest delay of a parcel, first delivery or later ones; `None` when any will do.
     pub delay_most: Option<Duration>,
+    /// The longest that a parcel is kept; `None` when it is as long as is said.
+    pub retention_most: Option<Duration>,
     /// The largest parcel, body and headers together, in bytes.
     pub parcel_bytes: usize,
     /// Whether another process may settle what this one took.
@@ -128,6 +131,9 @@ pub enum Failed {
     /// The engine refused it, and would again.
     #[error("refused: {0}")]
     Refused(String),
+    /// The queue has its capacity, and stayed full for as long as a publisher waits.
+    #[error("the queue is full")]
+    Full,
     /// The engine did not take it, this time, however often it was tried.
     #[error("not taken: {0}")]
     NotTaken(String),
@@ -171,7 +177,8 @@ pub trait Carrier: Send + Sync + 'static {
     /// failed for a reason that may pass was tried again before.
     ///
     /// # Errors
-    /// [`CarrierError`]; of each parcel, [`Failed::Refused`] or [`Failed::NotTaken`].
+    /// [`CarrierError`]; of each parcel, [`Failed::Refused`], [`Failed::Full`] or
+    /// [`Failed::NotTaken`].
     fn send(
         &self,
         queue: &QueueName,

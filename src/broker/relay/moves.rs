@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Inner;
 use super::parcels::{Came, Times, came, parcel};
+use super::send::WhenFull;
 use crate::broker::carrier::{Carrier, Handle};
 use crate::broker::contract::BrokerError;
 use crate::domain::QueueName;
@@ -146,7 +147,7 @@ impl<C: Carrier> Inner<C> {
         if places.is_empty() {
             return Ok((0, staying.into_iter().map(|came| came.handle).collect()));
         }
-        let refused = self.send(&to.name, places, make).await?;
+        let refused = self.send(&to.name, places, WhenFull::GoOn, make).await?;
         let refused: HashSet<usize> = refused.into_iter().map(|(at, _)| at).collect();
         let mut stay: Vec<Handle> = staying.into_iter().map(|came| came.handle).collect();
         let mut gone = vec![];

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::parcels::{self, Times, bytes, parcel};
+use super::send::WhenFull;
 use crate::broker::attributes::RowAttributes;
 use crate::broker::carrier::Carrier;
 use crate::broker::contract::{
@@ -123,7 +124,7 @@ impl<C: Carrier> Inner<C> {
                 let id = self.id_of(segment.queue, *numbers.get(at)?).to_string();
                 parcels::row(to, batch, at, id, times)
             };
-            let refused = self.send(&route.name, places.clone(), make).await?;
+            let refused = self.send(&route.name, places.clone(), WhenFull::GoOn, make).await?;
             places.iter().for_each(|at| done.rows[*at] = true);
             done.refused.extend(refused.into_iter().filter_map(|(at, why)| {
                 Some(End {
@@ -239,7 +240,8 @@ impl<C: Carrier> Inner<C> {
             }
         }
         for (route, times, places) in sends {
-            let refused = self.send(&route.name, places, |at| make(route.queue, times, at)).await?;
+            let make = |at| make(route.queue, times, at);
+            let refused = self.send(&route.name, places, WhenFull::Fail, make).await?;
             if let Some((at, why)) = refused.first() {
                 let (n, queue) = (refused.len(), &route.name);
                 return Err(BrokerError::Refused(format!(

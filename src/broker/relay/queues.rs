@@ -6,15 +6,15 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use crate::broker::cache::{read, write};
-use crate::broker::carrier::{Carrier, CarrierQueue};
+use crate::broker::carrier::{Abilities, Carrier, CarrierQueue};
 use crate::broker::contract::BrokerError;
 use crate::broker::names::Known;
 use crate::domain::QueueName;
 use crate::store::Store;
 use crate::store::control::QueueRecord;
 
-/// An engine keeps a message for so much longer than it may wait: that it has expired is recorded by
-/// whoever takes it.
+/// An engine keeps a message for so much longer than it may wait, if it can: that it has expired is
+/// recorded by whoever takes it.
 const KEPT_LONGER: Duration = Duration::from_secs(24 * 3600);
 /// Dead queues of dead queues that are followed at most; there are no circles.
 const DEPTH: usize = 100;
@@ -38,7 +38,8 @@ impl Queues {
         name: &QueueName,
     ) -> Result<Arc<QueueRecord>, BrokerError> {
         let queue = self.record(name).await?;
-        if read(&self.ensured).get(name) == Some(&told(&queue)) {
+        let abilities = carrier.abilities();
+        if read(&self.ensured).get(name) == Some(&told(&queue, &abilities)) {
             return Ok(queue);
         }
         // From the last dead queue on, so that each is there when another names it.
@@ -50,7 +51,7 @@ impl Queues {
             chain.push(self.record(&dead).await?);
         }
         for queue in chain.into_iter().rev() {
-            let told = told(&queue);
+            let told = told(&queue, &abilities);
             let known = read(&self.ensured).get(&queue.name) == Some(&told);
             if !known {
                 carrier.ensure(&told).await?;
@@ -83,8 +84,12 @@ impl Queues {
 
 /// The queue as a carrier is told of it. Its limit of deliveries is one higher than rowmill's, for
 /// consumers that die without a word.
-fn told(queue: &QueueRecord) -> CarrierQueue {
+fn told(queue: &QueueRecord, abilities: &Abilities) -> CarrierQueue {
     let terms = &queue.terms;
+    let kept = |retention: Duration| match abilities.retention_most {
+        Some(most) if retention <= most => retention.saturating_add(KEPT_LONGER).min(most),
+        _ => retention.saturating_add(KEPT_LONGER),
+    };
     CarrierQueue {
         name: queue.name.clone(),
         dead: terms.dead_queue.clone(),
@@ -95,7 +100,7 @@ fn told(queue: &QueueRecord) -> CarrierQueue {
             .and(terms.max_deliveries)
             .map(|most| u32::from(most) + 1),
         ack_deadline: terms.deadline,
-        retention: terms.retention.map(|retention| retention.saturating_add(KEPT_LONGER)),
+        retention: terms.retention.map(kept),
         capacity: None,
     }
 }

@@ -20,7 +20,7 @@ use super::database::open;
 use super::handler::HandlerArgs;
 use super::metrics::{MetricsArgs, Served};
 use crate::broker::keeper::Keeper;
-use crate::broker::{AnyBroker, Carrying, Source, SqlBroker};
+use crate::broker::{AnyBroker, Source, SqlBroker};
 use crate::client::RemoteSource;
 use crate::config::Config;
 use crate::domain::QueueName;
@@ -149,8 +149,8 @@ impl Args {
             }
             Place::Database(url) => {
                 let store = open(&url, &config.store).await?;
+                let carrying = config.carrying(self.broker_url.clone());
                 let sql = SqlBroker::new(store.clone(), config.broker).await?;
-                let carrying = Carrying { url: self.broker_url.clone(), limits: config.relay };
                 let broker = carrying.open(&store).await?.unwrap_or(AnyBroker::Sql(sql.clone()));
                 // Servers keep order too, but there need not be one. Several do not disturb each other.
                 let keeper = Keeper::new(sql).and(broker.chore());

@@ -49,6 +49,11 @@ pub(crate) async fn what_has_no_dead_queue_cannot_die<E: Engine>(scene: &Scene<E
     send(carrier, &queue, vec![parcel(0)]).await;
     let taken = take_one(carrier, &queue).await;
     let answer = carrier.dead(&queue, vec![(taken.handle.clone(), "why".into())]).await;
+    if E::DIES_IN_PLACE {
+        assert_eq!(answer.unwrap(), [Ok(())]);
+        assert_eq!(ack_one(carrier, &queue, &taken).await, Err(Failed::Over));
+        return assert_nothing(carrier, &queue, SHORT).await;
+    }
     assert!(matches!(answer, Err(CarrierError::Unsupported { .. })), "{answer:?}");
     // It is still in hands.
     assert_eq!(ack_one(carrier, &queue, &taken).await, Ok(()));

@@ -37,7 +37,6 @@ mod known;
 mod lane;
 mod lanes;
 mod letter;
-mod limits;
 mod link;
 mod places;
 mod post;
@@ -57,10 +56,10 @@ use super::{
 };
 use crate::domain::QueueName;
 
+pub use super::limits::RabbitLimits;
 use delays::Step;
 use known::Known;
 use lanes::Lanes;
-pub use limits::RabbitLimits;
 use post::Outward;
 use trouble::Pauses;
 use warden::Warden;
@@ -139,6 +138,7 @@ impl Drop for RabbitCarrier {
 impl Carrier for RabbitCarrier {
     fn abilities(&self) -> Abilities {
         Abilities {
+            retention_most: None,
             delay_most: Some(Step::longest()),
             parcel_bytes: self.shared.limits.parcel_bytes,
             receipts_travel: false,

@@ -73,7 +73,10 @@ impl Shared {
                 if round.kept == 0 && limited {
                     return Err(CarrierError::Full(queue.clone()));
                 }
-                round.end(|| Failed::NotTaken("the queue is full".to_owned()));
+                round.end(|| match limited {
+                    true => Failed::Full,
+                    false => Failed::NotTaken("the queue turned it down".to_owned()),
+                });
             }
             if round.returned_delayed {
                 round.returned_delayed = false;

@@ -39,7 +39,6 @@
 
 mod entry;
 mod keys;
-mod limits;
 mod look;
 mod queue;
 mod scripts;
@@ -52,7 +51,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use limits::RedisLimits;
+pub use super::limits::RedisLimits;
 
 use self::queue::Queue;
 use self::scripts::Scripts;
@@ -111,6 +110,7 @@ impl Carrier for RedisCarrier {
     fn abilities(&self) -> Abilities {
         Abilities {
             delay_most: None,
+            retention_most: None,
             parcel_bytes: self.limits.parcel_bytes,
             receipts_travel: true,
             extend: true,

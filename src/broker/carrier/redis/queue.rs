@@ -144,7 +144,8 @@ impl RedisCarrier {
         if let Some(retention) = retention_ms {
             call = call.arg("retention_ms").arg(retention);
         }
-        if let Some(capacity) = plan.capacity {
+        let capacity = plan.capacity.or(self.limits.capacity);
+        if let Some(capacity) = capacity {
             call = call.arg("capacity").arg(capacity);
         }
         self.wire.run(call).await.map_err(|error| self.fault(error, &queue))?;
@@ -153,7 +154,7 @@ impl RedisCarrier {
             dead: plan.dead.clone(),
             deliveries: plan.deliveries,
             retention_ms,
-            capacity: plan.capacity,
+            capacity,
         });
         Ok(())
     }

@@ -32,8 +32,11 @@ impl Answers {
         if !self.0.iter().any(|answer| matches!(answer, Some(Ok(())))) {
             return Err(why);
         }
-        let text = why.to_string();
-        let rest = || Err(Failed::NotTaken(text.clone()));
+        let why = match why {
+            CarrierError::Full(_) => Failed::Full,
+            why => Failed::NotTaken(why.to_string()),
+        };
+        let rest = || Err(why.clone());
         Ok(self.0.into_iter().map(|answer| answer.unwrap_or_else(rest)).collect())
     }
 }
@@ -162,7 +165,8 @@ impl RedisCarrier {
         Ok(passing)
     }
 
-    /// Adds parcels by the script, which knows of room and of delays; waits for room.
+    /// Adds parcels by the script, which knows of room and of delays; waits for room as long as some
+    /// comes now and then.
     async fn add_by_script(
         &self,
         queue: &Queue,
@@ -171,7 +175,7 @@ impl RedisCarrier {
         answers: &mut Answers,
     ) -> Result<Option<RedisError>, CarrierError> {
         let keys = &queue.keys;
-        let begun = Instant::now();
+        let mut begun = Instant::now();
         let mut left = open;
         loop {
             let mut call =
@@ -188,6 +192,9 @@ impl RedisCarrier {
             };
             let (done, rest) = left.split_at(left.len().min(taken));
             done.iter().for_each(|n| answers.set(*n, Ok(())));
+            if taken > 0 {
+                begun = Instant::now();
+            }
             left = rest;
             if left.is_empty() {
                 return Ok(None);

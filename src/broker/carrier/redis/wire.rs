@@ -17,7 +17,7 @@ use redis::{
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::limits::RedisLimits;
+use super::RedisLimits;
 use super::scripts::Call;
 use crate::broker::carrier::CarrierError;
 use crate::domain::QueueName;

@@ -13,8 +13,8 @@ use futures::stream;
 use tokio::time::sleep;
 
 use super::super::{CarrierError, Each, Failed};
+use super::SqsLimits;
 use super::faults::{Fate, Trouble, fate};
-use super::limits::SqsLimits;
 use crate::domain::QueueName;
 
 /// Entries of a request.

@@ -9,8 +9,8 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Credentials;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+use super::SqsLimits;
 use super::address::Address;
-use super::limits::SqsLimits;
 
 /// A region is needed even where the endpoint is known: requests are signed for one.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::BatchResultErrorEntry;
 use tokio::time::{Instant, sleep};
 
 use super::super::{CarrierError, Failed};
-use super::limits::SqsLimits;
+use super::SqsLimits;
 use crate::domain::QueueName;
 
 /// Codes of what passes by itself, whoever the engine says is at fault.

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use super::SqsLimits;
 use super::letter::Contents;
-use super::limits::SqsLimits;
 
 /// How a delivery stands, as far as this process knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,7 +46,6 @@ mod ensure;
 mod faults;
 mod hands;
 mod letter;
-mod limits;
 mod moves;
 mod names;
 mod queues;
@@ -64,9 +63,9 @@ use aws_sdk_sqs::types::QueueAttributeName as Name;
 
 pub use self::address::BadAddress;
 use self::hands::Hands;
-pub use self::limits::SqsLimits;
 use self::queues::Queues;
 use self::settings::DELAY_MOST;
+pub use super::limits::SqsLimits;
 use super::{
     Abilities, Carrier, CarrierDepth, CarrierError, CarrierQueue, Each, Handle, Parcel, Taken,
 };
@@ -134,6 +133,7 @@ impl SqsCarrier {
 impl Carrier for SqsCarrier {
     fn abilities(&self) -> Abilities {
         Abilities {
+            retention_most: Some(settings::RETENTION_MOST),
             delay_most: Some(DELAY_MOST),
             parcel_bytes: self.parcel_bytes(),
             receipts_travel: true,

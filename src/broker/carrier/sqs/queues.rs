@@ -14,8 +14,8 @@ use aws_sdk_sqs::types::QueueAttributeName as Name;
 use tokio::time::Instant;
 
 use super::super::CarrierError;
+use super::SqsLimits;
 use super::faults::{Trouble, patiently};
-use super::limits::SqsLimits;
 use super::names;
 use super::settings::Policy;
 use crate::domain::QueueName;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_sqs::types::QueueAttributeName as Name;
 
 use super::super::{CarrierError, CarrierQueue};
-use super::limits::SqsLimits;
+use super::SqsLimits;
 
 /// The longest delivery, and the longest delay of one that was released.
 pub(super) const IN_HANDS_MOST: Duration = Duration::from_secs(12 * 3600);
@@ -15,7 +15,7 @@ pub(super) const DELAY_MOST: Duration = Duration::from_secs(900);
 /// The shortest retention.
 const RETENTION_LEAST: Duration = Duration::from_secs(60);
 /// The longest retention.
-const RETENTION_MOST: Duration = Duration::from_secs(14 * 24 * 3600);
+pub(super) const RETENTION_MOST: Duration = Duration::from_secs(14 * 24 * 3600);
 /// After how many deliveries the engine gives a parcel up at the latest, if it ever does.
 const DELIVERIES_MOST: u32 = 1_000;
 

@@ -50,6 +50,10 @@ pub struct RedisLimits {
     /// How long a queue's settings are trusted before they are read again.
     #[serde(with = "units::time")]
     pub settings_kept: Duration,
+    /// How many messages any queue may hold, those in hands and those that wait for their time among
+    /// them. What comes again or dies is put back all the same. No limit.
+    #[serde(with = "units::count_or_none")]
+    pub capacity: Option<u64>,
     /// How long a send waits while a queue is full; `0s`: not at all.
     #[serde(with = "units::time")]
     pub full_wait: Duration,
@@ -76,6 +80,7 @@ impl Default for RedisLimits {
             parcel_bytes: 16 << 20,
             attributes: 1_000,
             settings_kept: Duration::from_secs(1),
+            capacity: None,
             full_wait: Duration::from_secs(10),
             full_look: Duration::from_millis(50),
         }

@@ -12,6 +12,7 @@ use crate::domain::{RetryPolicy, units};
 pub struct SqsLimits {
     /// The largest message, and the largest batch of messages, in bytes, attributes included: 1 MiB
     /// since 2025, 256 KiB before and with servers that have not followed. 1,024 to 1,048,576.
+    #[serde(with = "units::size")]
     pub message_bytes: usize,
     /// Requests that one call has under way at once, of up to 10 messages each.
     pub requests_at_once: usize,
@@ -46,6 +47,7 @@ pub struct SqsLimits {
     /// Deliveries in hands that are remembered, with what is in them.
     pub in_hands: usize,
     /// What these may hold together, in bytes.
+    #[serde(with = "units::size")]
     pub in_hands_bytes: usize,
     /// Deliveries that are remembered to be over.
     pub over_kept: usize,
@@ -55,6 +57,7 @@ pub struct SqsLimits {
     /// How often a purge looks again for what came while it removed.
     pub purge_rounds: u32,
     /// The longest reason that goes with a dead parcel, in bytes.
+    #[serde(with = "units::size")]
     pub reason_bytes: usize,
     /// How long a queue is waited for whose name was removed a moment ago; the engine takes 60 s.
     #[serde(with = "units::time")]
