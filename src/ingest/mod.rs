@@ -20,6 +20,7 @@ pub mod intake;
 mod lease;
 mod patient;
 pub mod reader;
+mod resumed;
 pub mod spool;
 pub mod taken;
 mod twice;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::reader::CannotStart;
+use super::spool::{LocalFile, Spool, SpoolError};
 use super::{IngestLimits, Ingested};
 use crate::domain::Problem;
 use crate::store::StoreError;
@@ -19,7 +20,7 @@ pub struct IntakeSettings {
     /// The program that has `read`: this one.
     pub exe: PathBuf,
     /// Where files lie until their upload is deleted. Servers of one database share it.
-    pub spool: PathBuf,
+    pub spool: Spool,
     /// Limits of reading; `readers_at_once` is this process's.
     pub read: ReadLimits,
     /// Sizes and waits of ingestion.
@@ -32,8 +33,8 @@ pub struct IntakeSettings {
     pub reader_wait: Duration,
 }
 
-/// A file in the spool, whole and flushed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A file in the spool, whole and durable.
+#[derive(Debug)]
 pub struct Spooled {
     /// Its name in the spool.
     pub spool: String,
@@ -43,6 +44,8 @@ pub struct Spooled {
     pub content_hash: String,
     /// Its size.
     pub bytes: u64,
+    /// What can be read of it on this machine; `None` if that is still to be asked of the spool.
+    pub local: Option<LocalFile>,
 }
 
 /// How a file is to be taken in.
@@ -72,6 +75,9 @@ pub enum NotTaken {
     /// The reader could not be started.
     #[error(transparent)]
     CannotStart(#[from] CannotStart),
+    /// The file cannot be read from the spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -85,6 +91,7 @@ impl NotTaken {
             Self::Busy => "all readers are busy",
             Self::Stopping => "the server is stopping",
             Self::CannotStart(_) => "the reader could not be started",
+            Self::Spool(_) => "the spool failed",
             Self::Store(_) => "the database failed",
         }
     }
