@@ -36,7 +36,7 @@ async fn what_a_crash_left_is_swept_by_its_age() {
     let endpoint = bucket.endpoint().to_owned();
     let young = Scene::bucket_at(bucket, &endpoint, |_| {});
     let mine = format!("{PREFIX}/left");
-    for key in [&mine, "up/loads-of-others", "other"] {
+    for key in [mine.as_str(), "up/loads-of-others", "other"] {
         young.behind().begin(key).await;
     }
     assert_eq!(young.spool.sweep(Duration::ZERO).await.unwrap(), 0);

@@ -103,10 +103,8 @@ pub(crate) fn content(size: usize) -> Bytes {
 pub(crate) fn pieces(bytes: &Bytes) -> Vec<Bytes> {
     let mut rest = bytes.clone();
     let mut pieces = vec![];
-    for size in [1, (256 << 10) - 1, 0, 7, 1 << 20, 3].into_iter().cycle() {
-        if rest.is_empty() {
-            return pieces;
-        }
+    let mut sizes = [1, (256 << 10) - 1, 0, 7, 1 << 20, 3].into_iter().cycle();
+    while let (false, Some(size)) = (rest.is_empty(), sizes.next()) {
         pieces.push(rest.split_to(rest.len().min(size)));
     }
     pieces

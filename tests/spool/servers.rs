@@ -86,7 +86,7 @@ async fn a_server_is_killed_and_another_goes_on_with_what_it_received() {
     let second = start(&database, &bucket).await;
     let now = async || store.control.upload(upload.id).await.unwrap();
     until("the file to be published", async || now().await.state == UploadState::Published).await;
-    assert_eq!(now().await.epoch, 2);
+    assert!(now().await.epoch > 1, "nobody took it over");
     each_row_is_there_once(&store, &upload).await;
     until("the fetched copy to go", async || working_files(second.home()).is_empty()).await;
 
