@@ -11,6 +11,7 @@ use std::time::Duration;
 use rowmill::broker::{Source, SqlBroker, SqlBrokerLimits};
 use rowmill::domain::{Filters, ProblemKind, QueueName, Settlement, Verdict};
 use rowmill::ingest::intake::Intake;
+use rowmill::ingest::spool::Spool;
 use rowmill::ingest::taken::{
     IntakeSettings, NotTaken, Repeated, Spooled, Stage, TakeOptions, Taken,
 };
@@ -75,7 +76,7 @@ impl Scene {
         let broker = SqlBroker::new(self.store.clone(), SqlBrokerLimits::default()).await.unwrap();
         let settings = IntakeSettings {
             exe: PathBuf::from(env!("CARGO_BIN_EXE_rowmill")),
-            spool: self.spool.path().to_owned(),
+            spool: Spool::directory(self.spool.path()),
             read: ReadLimits::default(),
             look: PreviewLimits::default(),
             ingest: IngestLimits { batch_rows: 50, ..IngestLimits::default() },
@@ -92,7 +93,7 @@ impl Scene {
         let spool = uuid::Uuid::new_v4().to_string();
         std::fs::write(self.spool.path().join(&spool), content).unwrap();
         let bytes = content.len() as u64;
-        Spooled { spool, filename: name.into(), content_hash: "0".into(), bytes }
+        Spooled { spool, filename: name.into(), content_hash: "0".into(), bytes, local: None }
     }
 
     fn options(&self, stream: bool) -> TakeOptions {

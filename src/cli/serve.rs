@@ -1,9 +1,10 @@
 //! `rowmill serve`: the service in one process, the API, the sweeper and the readers. Several at
 //! once over one PostgreSQL are safe.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::common::Common;
 use super::delayed::Delayed;
@@ -13,6 +14,7 @@ use crate::broker::{AnyBroker, CannotCarry};
 use crate::config::{Config, ConfigFault};
 use crate::domain::units;
 use crate::http::server::{Exposure, Server, ServerEnd, ServerError};
+use crate::ingest::spool::{CannotSpool, Place, Spool};
 use crate::store::{Store, StoreError};
 use crate::worker::Stop;
 use crate::worker::handler::raise_open_files;
@@ -23,7 +25,7 @@ const DATABASE: &str = "sqlite:rowmill.db";
 /// Serve the API: uploads, messages, results.
 ///
 /// It starts with no set-up on a SQLite file. Several servers may work on one PostgreSQL, with one
-/// spool directory that all of them reach; what one leaves undone, another takes over.
+/// spool that all of them reach; what one leaves undone, another takes over.
 ///
 /// The first Ctrl-C or SIGTERM stops taking requests and lets what is under way come to a stop; the
 /// second ends it at once.
@@ -50,9 +52,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "URL", env = "ROWMILL_BROKER_URL")]
     broker_url: Option<String>,
 
-    /// Where uploaded files lie until their upload is deleted. rowmill-spool unless told
-    #[arg(long, value_name = "DIR", env = "ROWMILL_SPOOL")]
-    spool: Option<PathBuf>,
+    /// Where uploaded files lie until their upload is deleted: a directory, or s3://BUCKET/PREFIX as
+    /// far as this program was built with it. rowmill-spool unless told
+    #[arg(long, value_name = "PLACE", env = "ROWMILL_SPOOL", value_parser = OsStringValueParser::new().try_map(Place::try_from))]
+    spool: Option<Place>,
 
     /// Bytes of an uploaded file at most, such as 500M or 2G. 1G unless told
     #[arg(long, value_name = "BYTES", env = "ROWMILL_MAX_FILE_SIZE", value_parser = units::parse_size)]
@@ -94,6 +97,9 @@ enum ServeError {
     /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] CannotSpool),
     /// The broker cannot be used.
     #[error(transparent)]
     Broker(#[from] CannotCarry),
@@ -130,7 +136,9 @@ impl Args {
         }
         let exe = std::env::current_exe().map_err(ServeError::Exe)?;
         let carrying = config.carrying(self.broker_url.clone());
-        let settings = config.server_settings(exe, exposure);
+        let intake = &config.intake;
+        let spool = Spool::open(&intake.spool, &intake.s3, std::env::vars_os())?;
+        let settings = config.server_settings(exe, spool, exposure);
         let store = Store::open(&url, &options).await?;
         store.migrate().await?;
         let carried = carrying.open(&store).await?;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Config, ConfigFault};
+use crate::ingest::spool::{PART_LEAST, PARTS_MOST};
 
 /// Refuses them, by name. What bounds a worker is refused by the worker itself.
 pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
@@ -18,6 +19,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         ("ingest.queued_rows", ingest.queued_rows, 1),
         ("ingest.batch_rows", ingest.batch_rows, 1),
         ("ingest.producers", ingest.producers, 1),
+        ("intake.s3.part_bytes", intake.s3.part_bytes, PART_LEAST),
+        ("intake.s3.requests_at_once", intake.s3.requests_at_once, 1),
         ("relay.in_hands", relay.in_hands, 1),
         ("relay.step", relay.step, 1),
         ("rabbitmq.sends", rabbitmq.sends, 1),
@@ -49,6 +52,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         ("http.keep_alive", http.keep_alive, Duration::from_millis(1)),
         ("intake.lease", intake.lease, Duration::from_secs(1)),
         ("intake.claim_every", intake.claim_every, Duration::from_millis(1)),
+        ("intake.s3.connect", intake.s3.connect, Duration::from_millis(1)),
+        ("intake.s3.answer", intake.s3.answer, Duration::from_millis(1)),
         ("relay.look", relay.look, Duration::from_millis(1)),
         ("rabbitmq.pause_first", rabbitmq.pause_first, Duration::from_millis(1)),
         ("rabbitmq.heartbeat", rabbitmq.heartbeat, Duration::from_secs(1)),
@@ -71,6 +76,13 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
     if sqs.message_bytes > 1 << 20 {
         let why = "SQS takes no more than 1M".to_owned();
         return Err(too_small("sqs.message_bytes", sqs.message_bytes.to_string(), why));
+    }
+    if intake.s3.part_bytes as u64 > u64::MAX / PARTS_MOST
+        || intake.s3.part_bytes as u64 * PARTS_MOST < http.file_bytes
+    {
+        let why = format!("an object has {PARTS_MOST} parts at most, and http.file_bytes is more");
+        let value = intake.s3.part_bytes.to_string();
+        return Err(too_small("intake.s3.part_bytes", value, why));
     }
     if run.retries > 999 {
         return Err(too_small("run.retries", run.retries.to_string(), "999 at most".into()));

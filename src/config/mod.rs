@@ -12,7 +12,6 @@ mod load;
 mod print;
 mod server;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +25,7 @@ use crate::client::ClientLimits;
 use crate::domain::units;
 use crate::http::HttpLimits;
 use crate::ingest::IngestLimits;
+use crate::ingest::spool::{Place, S3Limits};
 use crate::store::StoreOptions;
 use crate::workbook::{PreviewLimits, ReadLimits};
 use crate::worker::{ExecLimits, HttpCallLimits, WorkerLimits};
@@ -128,8 +128,9 @@ impl Default for ServerSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IntakeSection {
-    /// Where uploaded files lie until their upload is deleted. `rowmill-spool`.
-    pub spool: PathBuf,
+    /// Where uploaded files lie until their upload is deleted: a directory, or `s3://bucket/prefix`.
+    /// `rowmill-spool`.
+    pub spool: Place,
     /// How long an ingestion stays a server's without a sign of life. 15 s.
     #[serde(with = "units::time")]
     pub lease: Duration,
@@ -139,15 +140,18 @@ pub struct IntakeSection {
     /// How long a file waits for a free reader before it is told to come again. 10 s.
     #[serde(with = "units::time")]
     pub reader_wait: Duration,
+    /// Waits and sizes of a spool in S3.
+    pub s3: S3Limits,
 }
 
 impl Default for IntakeSection {
     fn default() -> Self {
         Self {
-            spool: "rowmill-spool".into(),
+            spool: Place::Directory("rowmill-spool".into()),
             lease: Duration::from_secs(15),
             claim_every: Duration::from_secs(5),
             reader_wait: Duration::from_secs(10),
+            s3: S3Limits::default(),
         }
     }
 }

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use super::Config;
 use crate::http::server::{Exposure, ServerSettings};
+use crate::ingest::spool::Spool;
 use crate::ingest::taken::IntakeSettings;
 
 impl Config {
-    /// What a server is told that starts its readers from the program `exe`.
-    pub fn server_settings(self, exe: PathBuf, exposure: Exposure) -> ServerSettings {
+    /// What a server is told that starts its readers from the program `exe`, on the spool that was
+    /// opened for it.
+    pub fn server_settings(self, exe: PathBuf, spool: Spool, exposure: Exposure) -> ServerSettings {
         let Self { server, http, intake, ingest, read, look, broker, .. } = self;
         ServerSettings {
             listen: server.listen,
@@ -16,7 +18,7 @@ impl Config {
             broker,
             intake: IntakeSettings {
                 exe,
-                spool: intake.spool,
+                spool,
                 read,
                 look,
                 ingest,

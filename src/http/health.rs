@@ -18,7 +18,6 @@ use super::{ApiError, App};
 use crate::api;
 use crate::broker::Broker;
 use crate::ingest::reader;
-use crate::ingest::spool;
 use crate::store::StoreError;
 use crate::store::watch::Hold;
 
@@ -120,7 +119,7 @@ async fn ready<B: Broker + Clone>(State(app): State<App<B>>) -> Result<Json<Read
     let wait = app.limits.observe.wait;
     let (database, spool, reader, holds) = tokio::join!(
         timeout(wait, app.store.pending()),
-        timeout(wait, spool::probe(&settings.spool)),
+        timeout(wait, settings.spool.probe()),
         timeout(wait, reader::can_start(&settings.exe)),
         timeout(wait, app.store.holds(app.limits.observe.holds())),
     );
@@ -135,11 +134,11 @@ async fn ready<B: Broker + Clone>(State(app): State<App<B>>) -> Result<Json<Read
         Ok(Ok(())) => {}
         // Who asks need not know where it is; the log says it.
         Ok(Err(error)) => {
-            let path = settings.spool.display().to_string();
+            let place = settings.spool.place();
             failing.push(format!(
                 "{}: {}",
-                told("the spool cannot be written", &path, &error),
-                error.kind()
+                told("the spool cannot be written", &place, &error),
+                error.why()
             ));
         }
         Err(_) => failing.push(late("the spool does not answer", wait)),

@@ -17,7 +17,7 @@ use crate::broker::{Broker, SqlBroker, SqlBrokerLimits};
 use crate::domain::name::BadName;
 use crate::domain::{QueueName, TopicName};
 use crate::ingest::intake::Intake;
-use crate::ingest::spool;
+use crate::ingest::spool::SpoolError;
 use crate::ingest::taken::IntakeSettings;
 use crate::store::control::{ChangeError, QueueTerms};
 use crate::store::{Store, StoreError};
@@ -69,14 +69,9 @@ pub enum ServerError {
     /// A name of ours is none.
     #[error(transparent)]
     Name(#[from] BadName),
-    /// The spool cannot be made.
-    #[error("cannot make the spool directory {path}: {source}", path = path.display())]
-    Spool {
-        /// Where.
-        path: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The spool cannot be made, or not be written to.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The address cannot be listened on.
     #[error("cannot listen on {listen}: {source}")]
     Listen {
@@ -130,12 +125,10 @@ impl<B: Broker + Clone> Server<B> {
         stop: Stop,
     ) -> Result<Self, ServerError> {
         let ServerSettings { listen, limits, broker, intake, grace, exposure } = settings;
-        tokio::fs::create_dir_all(&intake.spool)
-            .await
-            .map_err(|source| ServerError::Spool { path: intake.spool.clone(), source })?;
+        intake.spool.prepare().await?;
         // Servers share a spool: what a living one receives is written to more often than that.
         let age = LEFT_BEHIND.max(limits.upload_silence * 2);
-        match spool::sweep(&intake.spool, age).await {
+        match intake.spool.sweep(age).await {
             Ok(0) => {}
             Ok(files) => tracing::info!(files, "removed what was never received to its end"),
             Err(error) => tracing::warn!(%error, "the spool cannot be tidied up"),
@@ -181,6 +174,8 @@ impl<B: Broker + Clone> Server<B> {
         let served = connection::serve(listener, app.router(), &limits, &stop.drain);
         let all = async {
             let (served, ()) = tokio::join!(served, intake.run());
+            // What clients gave up is still being taken back from it.
+            intake.settings().spool.settled().await;
             // Each was a request once, and nobody waits for it any more.
             sockets.all_closed().await;
             served

@@ -2,7 +2,6 @@
 //! background under a lease; goes on with uploads whose server died.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,9 +13,10 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::reader::{CannotStart, Reader};
+use super::spool::LocalFile;
 use super::taken::{IntakeSettings, NotTaken, Spooled, Stage, TakeOptions, Taken};
 use super::{Counts, Coverage, IngestError, Ingested, Job, Progress};
-use super::{lease, twice};
+use super::{lease, resumed, twice};
 use crate::broker::{Broker, BrokerError, Publishing};
 use crate::domain::Problem;
 use crate::store::Store;
@@ -49,10 +49,11 @@ struct Inner<B> {
     tasks: TaskTracker,
 }
 
-/// A reader that has said its first word, and its permit.
+/// A reader that has said its first word, what it reads, and its permit.
 struct Opened {
     reader: Reader,
     first: SheetHead,
+    file: LocalFile,
     permit: OwnedSemaphorePermit,
 }
 
@@ -102,16 +103,16 @@ impl<B: Broker + Clone> Intake<B> {
         let id = Uuid::new_v4();
         let span = self.span(id, &file.filename, options.topic).await;
         let taking = async move {
-            let path = intake.path(&file.spool);
+            let name = file.spool.clone();
             tracing::info!(step = "received", bytes = file.bytes, "a file was received whole");
             let taken = intake.try_take(id, file, options).await;
             if let Err(error) = &taken {
                 tracing::info!(step = "refused", why = error.kind(), "a file was not taken");
             }
             if !taken.as_ref().is_ok_and(Taken::is_new)
-                && let Err(error) = tokio::fs::remove_file(&path).await
+                && let Err(error) = intake.inner.settings.spool.remove(&name).await
             {
-                tracing::warn!(path = %path.display(), %error, "a file that was not taken stays");
+                tracing::warn!(name, %error, "a file that was not taken stays in the spool");
             }
             taken
         };
@@ -134,9 +135,12 @@ impl<B: Broker + Clone> Intake<B> {
         if let Some(before) = self.before(key.as_deref()).await? {
             return Ok(before);
         }
-        let path = self.path(&file.spool);
-        let mut reader =
-            Reader::start(&inner.settings.exe, &path, &options.read, &inner.settings.read)?;
+        let settings = &inner.settings;
+        let local = match file.local {
+            Some(local) => local,
+            None => settings.spool.local(&file.spool, file.bytes, &file.content_hash).await?,
+        };
+        let mut reader = Reader::start(&settings.exe, local.path(), &options.read, &settings.read)?;
         let first = tokio::select! {
             first = reader.first_word() => first.map_err(NotTaken::Refused)?,
             () = inner.stop.cancelled() => return Err(NotTaken::Stopping),
@@ -151,14 +155,14 @@ impl<B: Broker + Clone> Intake<B> {
             bytes: file.bytes,
             spool: Some(file.spool),
             stream: options.stream,
-            lease: Some(inner.settings.lease),
+            lease: Some(settings.lease),
         };
         let upload = match inner.store.control.create_upload(new).await {
             Ok(upload) => upload,
             // Two of the same may come at once; the key is unique.
             Err(error) => return self.before(key.as_deref()).await?.ok_or(NotTaken::Store(error)),
         };
-        let stage = self.begin(upload.clone(), Opened { reader, first, permit });
+        let stage = self.begin(upload.clone(), Opened { reader, first, file: local, permit });
         Ok(Taken { upload, stage })
     }
 
@@ -228,7 +232,6 @@ impl<B: Broker + Clone> Intake<B> {
     /// Opens the file of an upload that another server began, and goes on with it.
     async fn resume(&self, upload: Upload, permit: OwnedSemaphorePermit) {
         let inner = &self.inner;
-        let Some(path) = upload.spool.as_deref().map(|name| self.path(name)) else { return };
         let options: ReadOptions = match serde_json::from_str(&upload.options) {
             Ok(options) => options,
             Err(error) => {
@@ -236,12 +239,17 @@ impl<B: Broker + Clone> Intake<B> {
                 return;
             }
         };
-        if !path.exists() {
-            // A server that has the spool will find it when the lease has run out again.
-            tracing::error!(upload = %upload.public_id, path = %path.display(), "its file is not in this spool");
-            return;
-        }
-        let started = Reader::start(&inner.settings.exe, &path, &options, &inner.settings.read);
+        let file = tokio::select! {
+            file = resumed::file(&inner.settings, &inner.store, &upload) => file,
+            () = inner.stop.cancelled() => return self.let_go(&upload).await,
+        };
+        let file = match file {
+            Ok(Some(file)) => file,
+            Ok(None) => return,
+            Err(problem) => return self.unreadable(&upload, &problem).await,
+        };
+        let settings = &inner.settings;
+        let started = Reader::start(&settings.exe, file.path(), &options, &settings.read);
         let mut reader = match started {
             Ok(reader) => reader,
             Err(error) => {
@@ -255,16 +263,19 @@ impl<B: Broker + Clone> Intake<B> {
         };
         match first {
             Ok(first) => {
-                self.begin(upload, Opened { reader, first, permit });
+                self.begin(upload, Opened { reader, first, file, permit });
             }
-            Err(problem) => {
-                // What the problem says may be the file's own words.
-                tracing::warn!(upload = %upload.public_id, why = ?problem.kind, "its file cannot be read any more");
-                let json = serde_json::to_string(&problem).unwrap_or_default();
-                if let Err(error) = inner.broker.discard(upload.fence(), &json).await {
-                    tracing::warn!(upload = %upload.public_id, %error, "its fault could not be recorded");
-                }
-            }
+            Err(problem) => self.unreadable(&upload, &problem).await,
+        }
+    }
+
+    /// Records that the file of an upload cannot be read any more.
+    async fn unreadable(&self, upload: &Upload, problem: &Problem) {
+        // What the problem says may be the file's own words.
+        tracing::warn!(upload = %upload.public_id, why = ?problem.kind, "its file cannot be read any more");
+        let json = serde_json::to_string(problem).unwrap_or_default();
+        if let Err(error) = self.inner.broker.discard(upload.fence(), &json).await {
+            tracing::warn!(upload = %upload.public_id, %error, "its fault could not be recorded");
         }
     }
 
@@ -307,12 +318,12 @@ impl<B: Broker + Clone> Intake<B> {
         let _keeper = AbortOnDropHandle::new(tokio::spawn(keep));
         let covered = inner.store.log.covered(upload.id).await;
         let covered = Coverage::new(covered.map_err(BrokerError::from)?);
-        let Opened { mut reader, mut first, permit } = opened;
+        let Opened { mut reader, mut first, file, permit } = opened;
         if !upload.stream && !inner.broker.holds() && covered.batches() == 0 {
             if let Some(problem) = twice::fault(reader, &stop).await? {
                 return self.fail(upload, problem, &stop).await;
             }
-            reader = self.again(upload)?;
+            reader = self.again(upload, &file)?;
             first = match reader.first_word().await {
                 Ok(first) => first,
                 Err(problem) => return self.fail(upload, problem, &stop).await,
@@ -333,6 +344,7 @@ impl<B: Broker + Clone> Intake<B> {
             progress,
         };
         let ended = super::ingest(reader, &inner.broker, job, &inner.settings.ingest, &stop).await;
+        drop(file);
         drop(permit);
         match ended.as_ref().err().and_then(twice::not_carried) {
             Some(problem) => self.fail(upload, problem, &stop).await,
@@ -341,11 +353,10 @@ impl<B: Broker + Clone> Intake<B> {
     }
 
     /// Another reader of an upload's file.
-    fn again(&self, upload: &Upload) -> Result<Reader, IngestError> {
+    fn again(&self, upload: &Upload, file: &LocalFile) -> Result<Reader, IngestError> {
         let settings = &self.inner.settings;
-        let path = self.path(upload.spool.as_deref().unwrap_or_default());
         let options: ReadOptions = serde_json::from_str(&upload.options)?;
-        Ok(Reader::start(&settings.exe, &path, &options, &settings.read)?)
+        Ok(Reader::start(&settings.exe, file.path(), &options, &settings.read)?)
     }
 
     async fn fail(
@@ -376,10 +387,6 @@ impl<B: Broker + Clone> Intake<B> {
         if let Err(error) = self.inner.store.control.let_go(upload.fence()).await {
             tracing::debug!(%error, "an upload waits for its lease to run out");
         }
-    }
-
-    fn path(&self, spool: &str) -> PathBuf {
-        self.inner.settings.spool.join(spool)
     }
 
     /// The map is only ever changed entry by entry, so one that a panic left behind is still good.

@@ -29,9 +29,16 @@ impl<B: Broker + Clone> Intake<B> {
         let permit = timeout(settings.reader_wait, Arc::clone(self.permits()).acquire_owned());
         let Ok(Ok(_permit)) = permit.await else { return Err(NotTaken::Busy) };
         let what = PreviewOptions { key, limits: settings.look.clone() };
-        let path = settings.spool.join(&file.spool);
+        let fetched;
+        let path = match &file.local {
+            Some(local) => local.path(),
+            None => {
+                fetched = settings.spool.local(&file.spool, file.bytes, &file.content_hash).await?;
+                fetched.path()
+            }
+        };
         let began = Instant::now();
-        let mut reader = Reader::look(&settings.exe, &path, read, &what, &settings.read)?;
+        let mut reader = Reader::look(&settings.exe, path, read, &what, &settings.read)?;
         tokio::select! {
             seen = reader.preview() => {
                 let preview = seen.map_err(NotTaken::Refused)?;

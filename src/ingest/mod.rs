@@ -21,6 +21,7 @@ mod lease;
 mod look;
 mod patient;
 pub mod reader;
+mod resumed;
 pub mod spool;
 pub mod taken;
 mod twice;

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::reader::CannotStart;
+use super::spool::{LocalFile, Spool, SpoolError};
 use super::{IngestLimits, Ingested};
 use crate::domain::Problem;
 use crate::store::StoreError;
@@ -20,7 +21,7 @@ pub struct IntakeSettings {
     /// The program that has `read`: this one.
     pub exe: PathBuf,
     /// Where files lie until their upload is deleted. Servers of one database share it.
-    pub spool: PathBuf,
+    pub spool: Spool,
     /// Limits of reading; `readers_at_once` is this process's.
     pub read: ReadLimits,
     /// How much is told of a file that is only looked at.
@@ -35,8 +36,8 @@ pub struct IntakeSettings {
     pub reader_wait: Duration,
 }
 
-/// A file in the spool, whole and flushed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A file in the spool, whole and durable.
+#[derive(Debug)]
 pub struct Spooled {
     /// Its name in the spool.
     pub spool: String,
@@ -46,6 +47,8 @@ pub struct Spooled {
     pub content_hash: String,
     /// Its size.
     pub bytes: u64,
+    /// What can be read of it on this machine; `None` if that is still to be asked of the spool.
+    pub local: Option<LocalFile>,
 }
 
 /// How a file is to be taken in.
@@ -111,6 +114,9 @@ pub enum NotTaken {
     /// The reader could not be started.
     #[error(transparent)]
     CannotStart(#[from] CannotStart),
+    /// The file cannot be read from the spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -124,6 +130,7 @@ impl NotTaken {
             Self::Busy => "all readers are busy",
             Self::Stopping => "the server is stopping",
             Self::CannotStart(_) => "the reader could not be started",
+            Self::Spool(_) => "the spool failed",
             Self::Store(_) => "the database failed",
         }
     }

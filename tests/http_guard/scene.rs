@@ -123,10 +123,10 @@ impl Local {
         let mut config = Config::default();
         config.server.listen = "127.0.0.1:0".into();
         config.server.grace = PATIENCE;
-        config.intake.spool = home.path().join("spool");
         config.http.safety = safety;
         let exe = env!("CARGO_BIN_EXE_rowmill").into();
-        let settings = config.server_settings(exe, Exposure::Loopback);
+        let spool = rowmill::ingest::spool::Spool::directory(home.path().join("spool"));
+        let settings = config.server_settings(exe, spool, Exposure::Loopback);
         let stop = Stop::default();
         let carry = |broker: SqlBroker| broker;
         let server = Server::open(store, carry, settings, stop.clone()).await.unwrap();

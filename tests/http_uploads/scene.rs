@@ -11,6 +11,7 @@ use rowmill::domain::{Filters, QueueName, Settlement, Verdict};
 use rowmill::http::{App, HttpLimits, Parts};
 use rowmill::ingest::IngestLimits;
 use rowmill::ingest::intake::Intake;
+use rowmill::ingest::spool::Spool;
 use rowmill::ingest::taken::IntakeSettings;
 use rowmill::store::Store;
 use rowmill::store::control::NewQueue;
@@ -49,7 +50,7 @@ impl Scene {
         let spool = tempfile::tempdir().unwrap();
         let settings = IntakeSettings {
             exe: PathBuf::from(env!("CARGO_BIN_EXE_rowmill")),
-            spool: spool.path().join("spool"),
+            spool: Spool::directory(spool.path().join("spool")),
             read,
             look: PreviewLimits::default(),
             ingest: IngestLimits { batch_rows: 64, ..IngestLimits::default() },

@@ -8,14 +8,20 @@ whatever reads or writes a queue holds that queue's lock. moto counts a queue's 
 for each one that is sent or received; here they are counted when somebody asks, deleting looks at the
 newest receipts first, and receiving looks no further than it must, so that ten thousand messages take
 seconds. A long poll whose client has gone ends and takes nothing. What a request means is moto's own.
+
+The same server is the S3 of the tests (it tells services apart by their signatures). moto says that
+every unfinished object was begun in 2010; here it is when it was.
 """
 
+import datetime
 import socket
 import sys
 import time
 
 import flask
 
+from moto.s3.models import FakeMultipart
+from moto.s3.responses import S3Response
 from moto.server import DomainDispatcherApplication, create_backend_app
 from moto.sqs.models import Message, Queue, SQSBackend
 from werkzeug.serving import run_simple
@@ -106,6 +112,33 @@ def delete_message(self, receipt_handle):
 
 
 Queue.delete_message = delete_message
+
+begin = FakeMultipart.__init__
+
+
+def begin_multipart(self, *rest, **named):
+    begin(self, *rest, **named)
+    BEGUN[self.id] = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+BEGUN = {}
+FakeMultipart.__init__ = begin_multipart
+list_multiparts = S3Response.list_multipart_uploads
+
+
+def list_multipart_uploads(self):
+    serialized = self.serialized
+
+    def dated(answer):
+        for upload in answer.result["Uploads"]:
+            upload["Initiated"] = BEGUN[upload["UploadId"]]
+        return serialized(answer)
+
+    self.serialized = dated
+    return list_multiparts(self)
+
+
+S3Response.list_multipart_uploads = list_multipart_uploads
 
 app = DomainDispatcherApplication(create_backend_app)
 address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"

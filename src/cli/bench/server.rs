@@ -12,6 +12,7 @@ use crate::broker::AnyBroker;
 use crate::config::Config;
 use crate::http::server::{Exposure, Server, ServerEnd};
 use crate::ingest::IngestLimits;
+use crate::ingest::spool::Spool;
 use crate::worker::Stop;
 
 /// Rows that are in creation at the same time, as in the original: what the queue between upload
@@ -43,7 +44,6 @@ impl Running {
         let mut config = Config::default();
         config.server.listen = "127.0.0.1:0".into();
         config.server.grace = GRACE;
-        config.intake.spool = scene.home.path().join("spool");
         config.intake.lease = LEASE;
         config.intake.reader_wait = LEASE;
         config.ingest = IngestLimits {
@@ -53,7 +53,8 @@ impl Running {
             producers: PRODUCERS,
             ..config.ingest
         };
-        let settings = config.server_settings(exe, Exposure::Loopback);
+        let spool = Spool::directory(scene.home.path().join("spool"));
+        let settings = config.server_settings(exe, spool, Exposure::Loopback);
         let stop = Stop::default();
         let carry = |broker| Delayed::new(AnyBroker::Sql(broker), delay);
         let server = Server::open(scene.store.clone(), carry, settings, stop.clone()).await?;

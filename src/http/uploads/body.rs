@@ -6,7 +6,6 @@
 //! passed over.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{Feed, FeedError, Meter};
 use crate::domain::{Problem, ProblemKind};
 use crate::http::{ApiError, HttpLimits};
-use crate::ingest::spool::{SpoolError, SpoolFile};
+use crate::ingest::spool::{Spool, SpoolError};
 use crate::ingest::taken::Spooled;
 
 /// The field that files are in.
@@ -33,7 +32,7 @@ const FILENAME_CHARS: usize = 255;
 #[derive(Debug)]
 pub(super) struct Terms<'a> {
     pub(super) limits: &'a HttpLimits,
-    pub(super) spool: &'a Path,
+    pub(super) spool: &'a Spool,
     pub(super) stop: &'a CancellationToken,
     /// What the request says of the length of its body.
     pub(super) length: Option<u64>,
@@ -50,7 +49,7 @@ impl Terms<'_> {
 /// The files of a request, in the order sent. Those that nobody has taken out go with it.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    spool: PathBuf,
+    spool: Spool,
     files: VecDeque<Result<Spooled, ApiError>>,
 }
 
@@ -68,7 +67,7 @@ impl Inbox {
     /// Removes the next file from here and from the spool.
     pub(super) fn remove_next(&mut self) {
         if let Some(Ok(file)) = self.files.pop_front() {
-            let _ = std::fs::remove_file(self.spool.join(&file.spool));
+            self.spool.discard(&file.spool);
         }
     }
 }
@@ -76,7 +75,7 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         for file in self.files.iter().flatten() {
-            let _ = std::fs::remove_file(self.spool.join(&file.spool));
+            self.spool.discard(&file.spool);
         }
     }
 }
@@ -92,7 +91,7 @@ pub(super) async fn receive(
     let meter = Arc::new(Meter::default());
     let feed = Feed::new(body, Arc::clone(&meter), terms.most());
     let mut parts = Parts { multipart: Multipart::new(feed, boundary), meter, terms };
-    let mut inbox = Inbox { spool: terms.spool.to_owned(), files: VecDeque::new() };
+    let mut inbox = Inbox { spool: terms.spool.clone(), files: VecDeque::new() };
     while let Some(field) = parts.next().await? {
         match field.name() {
             Some(FIELD) => {}
@@ -148,7 +147,7 @@ impl<'a> Parts<'a> {
         filename: &str,
     ) -> Result<Result<Spooled, ApiError>, ApiError> {
         let limit = self.terms.limits.file_bytes;
-        let mut file = SpoolFile::create(self.terms.spool, limit).await.map_err(not_stored)?;
+        let mut file = self.terms.spool.create(limit).await.map_err(not_stored)?;
         while let Some(piece) = self.piece(&mut field).await? {
             match file.write(&piece).await {
                 Ok(()) => {}

@@ -13,7 +13,6 @@ use crate::http::extract::PathName;
 use crate::http::openapi::PROBLEM;
 use crate::http::refusals::UNSUPPORTED;
 use crate::http::{ApiError, App};
-use crate::ingest::spool;
 use crate::store::control::UploadState;
 
 #[utoipa::path(
@@ -138,7 +137,7 @@ pub(super) async fn delete<B: Broker + Clone>(
         ));
     }
     if let Some(name) = upload.spool
-        && let Err(error) = spool::remove(&app.intake.settings().spool, &name).await
+        && let Err(error) = app.intake.settings().spool.remove(&name).await
     {
         tracing::warn!(%error, file = name, "the file of a deleted upload stays in the spool");
     }

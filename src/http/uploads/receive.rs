@@ -271,6 +271,10 @@ pub(super) fn not_taken(error: NotTaken) -> ApiError {
             ApiError::unavailable("all readers are busy; send the file again", BUSY_SECONDS)
         }
         NotTaken::Stopping => ApiError::unavailable("the server is stopping", 1),
+        NotTaken::Spool(error) => {
+            tracing::error!(%error, "a file cannot be read from the spool");
+            ApiError::unavailable("the server cannot read its spool", BUSY_SECONDS)
+        }
         NotTaken::Store(error) => error.into(),
         NotTaken::CannotStart(error) => {
             tracing::error!(%error, "a file cannot be read");
