@@ -27,7 +27,10 @@ function run(node, id, signal) {
   let terms = null;
   let others = [];
 
+  loading(part(node, "problem"));
   const show = (queue) => {
+    if (node.classList.contains("unknown")) part(node, "problem").replaceChildren();
+    node.classList.remove("unknown");
     tiles(part(node, "tiles"), numbers(queue));
     standing(part(node, "state"), queue);
     say(node, { rates: rates(queue) });

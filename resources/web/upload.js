@@ -4,7 +4,7 @@ import { ask, can, fill } from "./api.js";
 import { question } from "./ask.js";
 import { bar, ended, partsOf, status, tell } from "./bars.js";
 import { Course, chart } from "./chart.js";
-import { button, copy, keep, part, problem, say, tiles } from "./dom.js";
+import { button, copy, keep, loading, part, problem, say, tiles } from "./dom.js";
 import { downloads } from "./downloads.js";
 import { failures } from "./failures.js";
 import { bytes, count, lasting, moment, number, percent, rate } from "./format.js";
@@ -22,6 +22,7 @@ export function uploadView(id) {
 
 function run(node, id, signal) {
   const path = fill("/uploads/{id}", { id });
+  loading(part(node, "problem"));
   const course = new Course(id);
   const drawn = chart();
   part(node, "chart").replaceChildren(drawn.figure);
@@ -37,6 +38,7 @@ function run(node, id, signal) {
   const show = (upload) => {
     const before = now;
     now = upload;
+    node.classList.remove("unknown");
     document.title = `${upload.filename} · rowmill`;
     say(node, {
       filename: upload.filename,

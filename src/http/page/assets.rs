@@ -113,7 +113,8 @@ impl Assets {
             hash.update(format!("\0{name}\0{}\0", text.len()));
             hash.update(text);
         }
-        let mut version: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut version: String =
+            hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         version.truncate(LONG);
         let modules: String = FILES
             .iter()
@@ -193,7 +194,9 @@ mod tests {
             assert!(!INDEX.contains(inline), "{inline}");
         }
         for (name, _, text) in FILES {
-            for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+            for markup in
+                ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("]
+            {
                 assert!(!text.contains(markup), "{name}: {markup}");
             }
             assert!(!text.contains("https://") && !text.contains("//cdn"), "{name}");
