@@ -133,6 +133,7 @@ async fn a_browser_is_told_how_far_to_trust_it() {
     let tag = page.headers()["etag"].clone();
     let again = client().get(server.url("/")).header("if-none-match", tag).send().await.unwrap();
     assert_eq!(again.status(), 304);
+    assert_eq!(again.headers()["content-security-policy"], policy);
     let text = page.text().await.unwrap();
     let app = text.split("src=\"").nth(1).unwrap().split('"').next().unwrap();
     let asset = client().get(server.url(&format!("/{app}"))).header("accept-encoding", "gzip");

@@ -79,6 +79,8 @@ async fn home(Extension(assets): Extension<Arc<Assets>>, headers: HeaderMap) -> 
         false => shown(assets.index(), &headers),
     };
     let kept = answer.headers_mut();
+    // Of a 304 too: a browser puts its headers in the place of those that it knows.
+    kept.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     kept.insert(header::CACHE_CONTROL, ASK);
     kept.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if let Ok(tag) = HeaderValue::try_from(tag) {
@@ -179,6 +181,7 @@ mod tests {
         let again = HeaderMap::from_iter([(header::IF_NONE_MATCH, tag)]);
         let second = home(Extension(Arc::clone(&assets)), again).await;
         assert_eq!(second.status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(second.headers()[header::CONTENT_SECURITY_POLICY], POLICY);
         let other = with(header::IF_NONE_MATCH, "\"another\"");
         assert_eq!(home(Extension(assets), other).await.status(), StatusCode::OK);
     }
