@@ -18,7 +18,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-PATIENCE = 60
+# On a busy machine a step takes its time; none fails for that.
+PATIENCE = 120
 HERE = pathlib.Path(__file__).parent
 SHOTS = pathlib.Path(os.environ["PAGE_SHOTS"])
 ROWMILL = os.environ["PAGE_ROWMILL"]
