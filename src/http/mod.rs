@@ -19,6 +19,7 @@ mod messages;
 pub mod observe;
 pub mod openapi;
 mod output;
+mod page;
 mod publish;
 mod queues;
 mod refusals;
@@ -206,6 +207,7 @@ impl<B: Broker + Clone> App<B> {
             .merge(messages::routes::<B>())
             .merge(observe::routes::<B>())
             .merge(openapi::routes::<B>())
+            .merge(page::routes::<B>())
             .merge(publish::routes::<B>())
             .merge(queues::routes::<B>())
             .merge(results::routes::<B>())

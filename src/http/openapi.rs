@@ -82,6 +82,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         super::health::docs(),
         super::messages::docs(),
         super::observe::docs(),
+        super::page::docs(),
         super::publish::docs(),
         super::queues::docs(),
         super::results::docs(),

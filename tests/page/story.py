@@ -1,0 +1,158 @@
+"""The whole story, as one person lives it: a workbook with three bad rows is dropped, worked off,
+looked at, taken back as far as the server can, and deleted; then its queue is purged.
+
+    story.py URL HOME [KEY]
+"""
+
+import json
+import pathlib
+import sys
+import urllib.request
+
+import openpyxl
+
+from browser import BAD_ROWS, EVIL_CELL, EVIL_ERROR, EVIL_NAME, ROWS, Browser, work, workbook
+
+url, home, key = sys.argv[1], pathlib.Path(sys.argv[2]), (sys.argv[3:] or [None])[0]
+
+
+def described():
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{url}/openapi.json") as answer:
+        return json.load(answer)["paths"]
+
+
+def sign_in(page):
+    page.seen("#key").send_keys("rmk_none-of-this-servers")
+    page.press("Sign in")
+    page.says("#key-error", "That key is none of this server's")
+    page.seen("#key").clear()
+    page.seen("#key").send_keys(key)
+    page.press("Sign in")
+    page.says("#who", "operator")
+
+
+def tile(page, name):
+    tiles = dict(one.text.split("\n") for one in page.all("main .tiles > div") if one.is_displayed())
+    return tiles.get(name)
+
+
+def harmless(page):
+    """What stood in names, cells and errors has become text, and nothing else."""
+    assert page.run("return document.querySelectorAll('main b, main img, main script, main i').length") == 0
+
+
+with Browser() as page:
+    page.go(f"{url}/")
+    if key:
+        sign_in(page)
+    page.says("h1", "Uploads")
+    page.says("main", "No uploads yet")
+    page.says("#link", "Live")
+
+    # It is dropped, received, and stands in the list.
+    page.drop(workbook(home / "orders.xlsx"), EVIL_NAME)
+    page.says(".tray", "Taken")
+    page.says(".tray", EVIL_NAME)
+    page.says(".cards", EVIL_NAME)
+    page.says(".cards", f"0 of {ROWS} rows done")
+    harmless(page)
+
+    # A file that is none is refused, with the reason.
+    (home / "broken.xlsx").write_bytes(b"PK\x03\x04 and nothing more")
+    page.choose(home / "broken.xlsx")
+    page.until("the refusal", lambda: page.all(".file[data-state=refused] .bad")[0].text)
+
+    # It is watched, from the waiting to the end.
+    page.press("Watch", ".tray")
+    page.says("h1", EVIL_NAME)
+    assert page.driver.title.startswith(EVIL_NAME), page.driver.title
+    page.says(".head .pill", "Waiting for workers")
+    page.until("the rows that wait", lambda: tile(page, "Waiting") == str(ROWS))
+    work(url, key)
+    page.says(".head .pill", "Done, with failures")
+    done = ROWS - len(BAD_ROWS)
+    page.until("all that is done", lambda: (tile(page, "Done"), tile(page, "Dead")) == (str(done), str(len(BAD_ROWS))))
+    for bar in ["Read from the file", "Processed"]:
+        assert page.seen(f'[role=progressbar][aria-label="{bar}"]').get_attribute("aria-valuenow") == "100"
+    page.says("figcaption", "Messages that ended in a second")
+
+    # What failed is told by its address, with the error as it was said.
+    for row in BAD_ROWS:
+        page.says('[data-part="dead"]', f"Orders!{row}")
+    assert page.text('[data-part="dead"]').count(EVIL_ERROR) == len(BAD_ROWS)
+    page.says('[data-part="rejects"]', "Orders!C12")
+    page.says('[data-part="rejects"]', "#DIV/0!")
+    page.seen('[data-part="dead"] summary').click()
+    page.says('[data-part="dead"] details', "Customer 7")
+    page.says('[data-part="rows"]', EVIL_CELL)
+    page.until("the states of the rows", lambda: page.text('[data-part="rows"]').count("Failed") == 2)
+    harmless(page)
+
+    # It is all there again after a reload.
+    page.driver.refresh()
+    page.until("the counts", lambda: tile(page, "Dead") == str(len(BAD_ROWS)))
+    page.says('[data-part="dead"]', f"Orders!{BAD_ROWS[0]}")
+
+    # What the server can do is offered, and nothing else.
+    paths = described()
+    offered = page.buttons()
+    for path, text in {
+        "/uploads/{id}/results.xlsx": "Results as xlsx",
+        "/uploads/{id}/results.csv": "Results as csv",
+        "/uploads/{id}/results.ndjson": "Results as ndjson",
+        "/uploads/{id}/failures.xlsx": "Failures as xlsx",
+        "/uploads/{id}/retry": "Retry the failed",
+    }.items():
+        assert (path in paths) == (text in offered), f"{text}: {offered}"
+    assert "Pause" not in offered and "Cancel" not in offered, offered
+
+    # What is taken back is a workbook with every row, and one with those that failed.
+    page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(home)})
+    for path, text, rows in [
+        ("/uploads/{id}/results.xlsx", "Results as xlsx", ROWS),
+        ("/uploads/{id}/failures.xlsx", "Failures as xlsx", len(BAD_ROWS)),
+    ]:
+        if path in paths:
+            there = {*home.glob("*.xlsx")}
+            page.press(text)
+            page.until("the download", lambda: {*home.glob("*.xlsx")} - there)
+            [taken] = {*home.glob("*.xlsx")} - there
+            assert openpyxl.load_workbook(taken).active.max_row == rows + 1, taken
+
+    # It is deleted, which is asked for once more.
+    page.press("Delete")
+    page.says("dialog", "Delete")
+    page.press("Keep as it is", "dialog")
+    page.until("no dialog", lambda: not page.all("dialog"))
+    page.press("Delete")
+    page.press("Delete the upload", "dialog")
+    page.says("h1", "Uploads")
+    page.says("main", "No uploads yet")
+
+    # Another waits in its queue, is looked at there, and is purged, which is asked twice.
+    page.choose(home / "orders.xlsx")
+    page.says(".cards", f"0 of {ROWS} rows done")
+    page.press("Queues", ".top")
+    page.says(".card", "Nobody takes")
+    page.press("rows", ".cards")
+    page.until("the depth", lambda: tile(page, "Waiting") == str(ROWS))
+    page.says(".messages", "orders.xlsx, Orders!2")
+    page.says(".messages", EVIL_CELL)
+    harmless(page)
+    page.press("Purge")
+    assert not page.seen("dialog .danger").is_enabled()
+    page.seen("#typed").send_keys("row")
+    assert not page.seen("dialog .danger").is_enabled()
+    page.seen("#typed").send_keys("s")
+    page.press("Purge the queue", "dialog")
+    page.until("an empty queue", lambda: tile(page, "Waiting") == "0")
+    page.says("#spoken", "cancelled")
+    page.press("Look again")
+    page.says('[data-part="peek"]', "Nothing waits")
+
+    if key:
+        page.press("Sign out")
+        page.says("h1", "Sign in")
+        page.driver.refresh()
+        page.says("h1", "Sign in")
