@@ -3,18 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::{join_all, try_join_all};
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ChannelFlowOptions,
-    ConfirmSelectOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ChannelFlowOptions, ConfirmSelectOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::time::timeout;
 
 use super::{Done, Message, Producer, Side, WAIT};
+
+/// How long the rest of a batch is waited for: what is there comes without a pause.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Connections, and a queue.
 #[derive(Clone)]
@@ -60,14 +64,14 @@ impl Side for Bare {
         let options = BasicConsumeOptions::default();
         let consuming = channel.basic_consume(queue, tag, options, FieldTable::default());
         let mut consumer = consuming.await.unwrap();
-        loop {
+        while done.open() {
             let mut taken = Vec::with_capacity(batch);
-            taken.push(consumer.next().await.unwrap().unwrap());
             while taken.len() < batch {
-                let Ok(next) = timeout(WAIT, consumer.next()).await else { break };
+                let wait = if taken.is_empty() { WAIT } else { GATHER };
+                let Ok(next) = timeout(wait, consumer.next()).await else { break };
                 taken.push(next.unwrap().unwrap());
             }
-            let last = taken.last().unwrap().delivery_tag;
+            let Some(last) = taken.last().map(|taken| taken.delivery_tag) else { continue };
             let all = BasicAckOptions { multiple: true };
             channel.basic_ack(last, all).await.unwrap();
             // Acks have no answer; that the server has read the last of them is part of the time.
@@ -76,6 +80,7 @@ impl Side for Bare {
             }
             done.add(taken.len());
         }
+        channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await.unwrap();
     }
 }
 

@@ -53,7 +53,7 @@ impl Side for Bare {
         read.arg("GROUP").arg(GROUP).arg(name).arg("COUNT").arg(batch);
         let wait = usize::try_from(WAIT.as_millis()).unwrap();
         read.arg("BLOCK").arg(wait).arg("STREAMS").arg(&self.stream).arg(">");
-        loop {
+        while done.open() {
             let streams: Option<Vec<(String, Vec<Entry>)>> =
                 read.query_async(&mut connection).await.unwrap();
             let Some((_, entries)) = streams.and_then(|all| all.into_iter().next()) else {

@@ -48,7 +48,7 @@ impl Side for Ours {
     }
 
     async fn consume(&self, batch: usize, done: Arc<Done>) {
-        loop {
+        while done.open() {
             for lease in self.broker.receive(&self.queue, batch, WAIT).await.unwrap() {
                 let settlement = |delivery: &Delivery| {
                     let output = || format!(r#"{{"id":"{}"}}"#, delivery.id).into();

@@ -73,7 +73,7 @@ impl Side for Bare {
     }
 
     async fn consume(&self, batch: usize, done: Arc<Done>) {
-        loop {
+        while done.open() {
             let asks = (0..batch).step_by(TEN).map(|from| self.receive(TEN.min(batch - from), 0));
             let answers = stream::iter(asks).buffer_unordered(AT_ONCE);
             let mut taken: Vec<Received> = answers.map(stream::iter).flatten().collect().await;
