@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, IntoConnectionInfo, Pipeline, cmd};
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, Pipeline, cmd};
 
-use super::{Done, Message, Producer, Side, WAIT};
+use super::{Done, Message, PATIENCE, Producer, Side, WAIT};
 
 const GROUP: &str = "bench";
 
@@ -35,7 +35,9 @@ impl Bare {
     }
 
     async fn connect(&self) -> MultiplexedConnection {
-        self.client.get_multiplexed_async_connection().await.unwrap()
+        // The client's own limit is half a second, which a busy machine outlasts.
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        self.client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
     }
 }
 
