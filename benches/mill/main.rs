@@ -11,6 +11,7 @@
     clippy::print_stderr
 )]
 
+mod carriers;
 mod ingest;
 mod latency;
 mod live;
@@ -40,6 +41,7 @@ fn main() {
             waiting::compare().await;
             snapshot::compare().await;
             live::measure().await;
+            carriers::compare(&[]).await;
         }),
         ["log"] => runtime.block_on(log::compare()),
         ["ingest"] => runtime.block_on(ingest::compare()),
@@ -48,11 +50,15 @@ fn main() {
         ["waiting"] => runtime.block_on(waiting::compare()),
         ["snapshot"] => runtime.block_on(snapshot::compare()),
         ["live"] => runtime.block_on(live::measure()),
+        ["carriers", ref engines @ ..] => runtime.block_on(carriers::compare(engines)),
         // What `live` starts in a process of its own, to kill it.
         ["hold", url] => runtime.block_on(live::hold(url)),
         ["publish", file, url] => runtime.block_on(ingest::publish(file, url)),
         _ => {
-            panic!("say log, ingest, upload, latency, live, waiting, snapshot, or nothing for all")
+            panic!(
+                "say log, ingest, upload, latency, live, waiting, snapshot, carriers, or nothing \
+                 for all"
+            )
         }
     }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::broker::carrier::{Handle, Parcel, REASON, Taken};
 use crate::broker::contract::{BrokerError, Publishing, RowBatch};
 use crate::domain::number::named;
-use crate::domain::{Attempt, MessageKey, Origin, RowOfUpload};
+use crate::domain::{Attempt, MessageId, MessageKey, Origin, RowOfUpload};
 use crate::store::log::{QueueId, UploadId};
 
 const UPLOAD_ID: &str = "upload_id";
@@ -82,6 +82,14 @@ pub(super) fn bytes(parcel: &Parcel) -> usize {
     parcel.id.len() + parcel.data.len() + attributes.sum::<usize>()
 }
 
+/// What a message that is no row comes to as a parcel, without making it: `empty` is what one comes to
+/// that has neither data nor attributes.
+pub(super) fn bytes_of(data: &Bytes, attributes: &BTreeMap<String, String>, empty: usize) -> usize {
+    let own = |name: &str| !matches!(name, REASON | CREATED | EXPIRES);
+    let own = attributes.iter().filter(|(name, _)| own(name));
+    empty + data.len() + own.map(|(name, value)| name.len() + value.len()).sum::<usize>()
+}
+
 /// Whose message a parcel is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sender {
@@ -95,6 +103,8 @@ pub(super) enum Sender {
 #[derive(Debug, Clone)]
 pub(super) struct Came {
     pub(super) sender: Sender,
+    /// Its id in the queue it is in, where it came with that.
+    pub(super) id: Option<MessageId>,
     /// Its number; 0 for a foreign one without an id, until it is given one.
     pub(super) number: i64,
     pub(super) row: Option<RowOfUpload>,
@@ -109,7 +119,8 @@ pub(super) struct Came {
 
 /// What was taken from a queue at a time, as this installation's key tells it.
 pub(super) fn came(key: &MessageKey, queue: QueueId, now_ms: i64, taken: Taken) -> Came {
-    let ours = taken.id.as_deref().and_then(|id| key.open(id.parse().ok()?)).and_then(known);
+    let id: Option<MessageId> = taken.id.as_deref().and_then(|id| id.parse().ok());
+    let ours = id.and_then(|id| key.open(id)).and_then(known);
     let (sender, number) = match (ours, &taken.id) {
         (Some((of, number)), _) => (Sender::Ours(of), number),
         (None, Some(id)) => {
@@ -123,6 +134,7 @@ pub(super) fn came(key: &MessageKey, queue: QueueId, now_ms: i64, taken: Taken) 
     let (created_ms, expires_ms) = (millis(CREATED).unwrap_or(now_ms), millis(EXPIRES));
     Came {
         sender,
+        id: id.filter(|_| sender == Sender::Ours(queue)),
         number,
         row: RowOfUpload::of(number).filter(|_| sender != Sender::Foreign),
         attempt: Attempt::try_from(taken.attempt).unwrap_or(Attempt::MAX).max(1),
@@ -193,7 +205,11 @@ mod tests {
         let times =
             Times { now_ms: 5, delay: Duration::ZERO, retention: Some(Duration::from_millis(10)) };
         let attributes = BTreeMap::from([(REASON.to_owned(), "an earlier life".to_owned())]);
-        let sent = parcel(key.id(3, 77).to_string(), Bytes::from_static(b"{}"), attributes, times);
+        let id = || key.id(3, 77).to_string();
+        let empty = bytes(&parcel(id(), Bytes::new(), BTreeMap::new(), times));
+        let known = bytes_of(&Bytes::from_static(b"{}"), &attributes, empty);
+        let sent = parcel(id(), Bytes::from_static(b"{}"), attributes, times);
+        assert_eq!(known, bytes(&sent));
         let back = Taken {
             id: Some(sent.id.clone()),
             data: sent.data.clone(),

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Inner;
-use super::parcels::{self, Times, bytes, parcel};
+use super::parcels::{self, Times, bytes, bytes_of, parcel};
 use super::send::WhenFull;
 use crate::broker::attributes::RowAttributes;
 use crate::broker::carrier::Carrier;
@@ -229,8 +231,11 @@ impl<C: Carrier> Inner<C> {
         };
         let most = self.carrier.abilities().parcel_bytes;
         for (route, times, places) in &sends {
+            let id = self.id_of(route.queue, 0).to_string();
+            let empty = bytes(&parcel(id, Bytes::new(), BTreeMap::new(), *times));
             for at in places {
-                let bytes = make(route.queue, *times, *at).map_or(0, |parcel| bytes(&parcel));
+                let Some(body) = messages.get(*at) else { continue };
+                let bytes = bytes_of(&body.data, &body.attributes, empty);
                 if bytes > most {
                     return Err(BrokerError::Refused(format!(
                         "message {at}: with its attributes it has {bytes} bytes, and the broker \

@@ -78,16 +78,21 @@ impl<C: Carrier> Inner<C> {
         let mut words: HashMap<QueueId, (Arc<QueueRecord>, Words)> = HashMap::new();
         for (place, ((_, settlements), claimed)) in asked.into_iter().zip(claimed).enumerate() {
             let Some(answer) = answers.get_mut(place) else { continue };
+            let Some(queue) = &claimed.queue else {
+                ends.by_ref().take(claimed.messages.len()).for_each(drop);
+                answer.stale.extend(claimed.messages.into_iter().map(|(position, _)| position));
+                continue;
+            };
+            let words = &mut words
+                .entry(queue.id)
+                .or_insert_with(|| (Arc::clone(queue), Words::default()))
+                .1;
             for (settlement, (position, held)) in settlements.into_iter().zip(claimed.messages) {
                 let end = ends.next().and_then(Option::as_ref);
-                let (Some(held), Some(queue)) = (held, &claimed.queue) else {
+                let Some(held) = held else {
                     answer.stale.push(position);
                     continue;
                 };
-                let words = &mut words
-                    .entry(queue.id)
-                    .or_insert_with(|| (Arc::clone(queue), Words::default()))
-                    .1;
                 let Some((end, kept)) = end else {
                     let delay = self.delay_of(queue, &held, &settlement.verdict);
                     answer.again += 1;

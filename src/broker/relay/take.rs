@@ -12,7 +12,7 @@ use super::parcels::{Came, Sender, came};
 use super::{Inner, died};
 use crate::broker::carrier::{Carrier, Handle, Taken};
 use crate::broker::contract::BrokerError;
-use crate::domain::{Delivery, Lease, QueueName};
+use crate::domain::{Attempt, Delivery, Lease, QueueName};
 use crate::store::control::QueueRecord;
 use crate::store::log::{BLOCK, End, Known, OutcomeKind, QueueId, UploadId};
 
@@ -109,11 +109,18 @@ impl<C: Carrier> Inner<C> {
         queue: Arc<QueueRecord>,
         taken: Vec<Taken>,
     ) -> Result<Option<Lease>, BrokerError> {
-        let handles: Vec<Handle> = taken.iter().map(|taken| taken.handle.clone()).collect();
-        let looked_at = self.look_at(&queue, taken).await;
+        let now_ms = self.store.clock.now_ms();
+        let mut all = Vec::with_capacity(taken.len());
+        for taken in taken {
+            all.push(came(&self.key, queue.id, now_ms, taken));
+        }
+        let looked_at = match self.look_up(&queue, &mut all).await {
+            Ok(known) => self.part(&queue, &known, now_ms, all).await,
+            Err(error) => Err((error, all.into_iter().map(|came| came.handle).collect())),
+        };
         let good = match looked_at {
             Ok(good) => good,
-            Err(error) => {
+            Err((error, handles)) => {
                 self.give_back(&queue.name, handles).await;
                 return Err(error);
             }
@@ -121,53 +128,72 @@ impl<C: Carrier> Inner<C> {
         if good.is_empty() {
             return Ok(None);
         }
-        let held = good.iter().map(|(came, _)| Held {
-            number: came.number,
-            upload: came.upload(),
-            attempt: came.attempt,
-            handle: came.handle.clone(),
-        });
-        let receipt = self.hands.add(Arc::clone(&queue), held.collect());
-        let mut deliveries = Vec::with_capacity(good.len());
-        for (position, (mut came, data)) in (0..).zip(good) {
+        let (mut held, mut told) = (Vec::with_capacity(good.len()), Vec::with_capacity(good.len()));
+        for (mut came, data) in good {
+            let id = came.id.unwrap_or_else(|| self.id_of(queue.id, came.number));
             let origin = came.origin();
-            deliveries.push(Delivery {
-                receipt,
-                position,
-                id: self.id_of(queue.id, came.number),
-                attempt: came.attempt,
+            told.push((
+                id,
                 origin,
                 data,
-                attributes: came.attributes_json()?,
-                created_ms: came.created_ms,
-                expires_ms: came.expires_ms,
+                came.attributes_json()?,
+                came.created_ms,
+                came.expires_ms,
+            ));
+            held.push(Held {
+                number: came.number,
+                upload: came.upload(),
+                attempt: came.attempt,
+                handle: came.handle,
             });
         }
+        let attempts: Vec<Attempt> = held.iter().map(|held| held.attempt).collect();
+        let receipt = self.hands.add(Arc::clone(&queue), held);
+        let deliveries = (0..).zip(told).zip(attempts).map(|((position, told), attempt)| {
+            let (id, origin, data, attributes, created_ms, expires_ms) = told;
+            Delivery {
+                receipt,
+                position,
+                id,
+                attempt,
+                origin,
+                data,
+                attributes,
+                created_ms,
+                expires_ms,
+            }
+        });
+        let deliveries = deliveries.collect();
         Ok(Some(Lease { receipt, deadline: queue.terms.deadline, deliveries }))
     }
 
-    async fn look_at(
-        &self,
-        queue: &QueueRecord,
-        taken: Vec<Taken>,
-    ) -> Result<Vec<(Came, Box<str>)>, BrokerError> {
-        let now_ms = self.store.clock.now_ms();
-        let mut all = Vec::with_capacity(taken.len());
-        for taken in taken {
-            all.push(came(&self.key, queue.id, now_ms, taken));
-        }
+    /// Gives numbers to those without one, and asks the ledger about all.
+    async fn look_up(&self, queue: &QueueRecord, all: &mut [Came]) -> Result<Known, BrokerError> {
         let nameless = all.iter().filter(|came| came.number == 0).count();
         if nameless > 0 {
             let first = self.routing.reserve_whole(nameless).await?.first_id;
             let without = all.iter_mut().filter(|came| came.number == 0);
             without.zip(first..).for_each(|(came, number)| came.number = number);
         }
-        let known = self.known(queue, &all).await?;
+        self.known(queue, all).await
+    }
+
+    /// Parts what is to be worked on from what is not, which is dealt with.
+    ///
+    /// # Errors
+    /// [`BrokerError`], with what is to be given back.
+    async fn part(
+        &self,
+        queue: &QueueRecord,
+        known: &Known,
+        now_ms: i64,
+        all: Vec<Came>,
+    ) -> Result<Vec<(Came, Box<str>)>, (BrokerError, Vec<Handle>)> {
         let mut ends = self.deaths_elsewhere(queue.id, &all);
         let (mut acks, mut dead, mut good) = (vec![], vec![], Vec::with_capacity(all.len()));
         let mut here = HashSet::with_capacity(all.len());
         for came in all {
-            let fate = match fate(queue, &known, &came, now_ms) {
+            let fate = match fate(queue, known, &came, now_ms) {
                 // The same twice in one take: the other stays in the carrier until it has ended.
                 Fate::Good(_) if !here.insert(came.number) => Fate::Over,
                 fate => fate,
@@ -196,7 +222,11 @@ impl<C: Carrier> Inner<C> {
             }
         }
         ends.retain(|end| end.upload.is_some() || queue.terms.record_outcomes);
-        self.store.log.record_ends(&ends).await?;
+        if let Err(error) = self.store.log.record_ends(&ends).await {
+            let dead = dead.into_iter().map(|(handle, _)| handle);
+            let good = good.into_iter().map(|(came, _): (Came, _)| came.handle);
+            return Err((error.into(), acks.into_iter().chain(dead).chain(good).collect()));
+        }
         self.ack(&queue.name, acks).await;
         self.bury(queue, dead).await;
         Ok(good)

@@ -34,8 +34,9 @@ macro_rules! conformance {
                 released_comes_again_after_its_delay, attempts_are_counted, extended_stays_in_hands,
                 another_process_settles;
             take: never_more_than_asked_for, a_send_wakes_a_taker, an_empty_queue_is_waited_for;
-            time: a_deadline_passes, a_late_settle_is_over, a_delayed_parcel_waits,
-                a_parcel_that_is_due_wakes_a_taker, what_waits_too_long_is_dropped;
+            time: a_deadline_passes, a_late_settle_is_over, told_to_end_sooner_it_does,
+                a_delayed_parcel_waits, a_parcel_that_is_due_wakes_a_taker,
+                what_waits_too_long_is_dropped;
         }
         $crate::cases::conformance! { $engine, own:
             outage: a_crash_loses_nothing, both_go_on_after_a_restart;

@@ -55,6 +55,25 @@ pub(crate) async fn a_late_settle_is_over<E: Engine>(scene: &Scene<E>) {
     }
 }
 
+pub(crate) async fn told_to_end_sooner_it_does<E: Engine>(scene: &Scene<E>) {
+    let (first, second) = (&*scene.carrier, scene.another().await);
+    let queue = scene.queue("sooner").await;
+    if !first.abilities().extend {
+        return;
+    }
+    send(first, &queue, parcels(2)).await;
+    let [sooner, other] = take(first, &queue, 2).await.try_into().unwrap();
+    let extended = first.extend(&queue, vec![sooner.handle.clone()], SHORT).await;
+    assert_eq!(extended.unwrap(), [Ok(())]);
+    let taken = take_one(&*second, &queue).await;
+    assert_eq!((&taken.id, taken.attempt), (&sooner.id, 2));
+    // Although it would still be in hands, had nobody said anything.
+    let acked = first.ack(&queue, vec![sooner.handle, other.handle]).await;
+    assert_eq!(acked.unwrap(), [Err(Failed::Over), Ok(())]);
+    assert_eq!(ack_one(&*second, &queue, &taken).await, Ok(()));
+    assert_nothing(first, &queue, SHORT).await;
+}
+
 pub(crate) async fn a_delayed_parcel_waits<E: Engine>(scene: &Scene<E>) {
     let queue = scene.queue("delayed").await;
     let carrier = &*scene.carrier;

@@ -32,8 +32,11 @@ pub(super) fn fields(parcel: &Parcel, mut add: impl FnMut(&[u8])) {
     add(parcel.id.as_bytes());
     add(DATA.as_bytes());
     add(&parcel.data);
+    let mut field = String::from(ATTRIBUTE);
     for (name, value) in &parcel.attributes {
-        add(attribute(name).as_bytes());
+        field.truncate(ATTRIBUTE.len());
+        field.push_str(name);
+        add(field.as_bytes());
         add(value.as_bytes());
     }
 }
@@ -131,10 +134,10 @@ impl Entry {
         Some(entry)
     }
 
-    /// As a delivery, the `count`th of this entry.
-    pub(super) fn taken(self, count: u32) -> Taken {
+    /// As a delivery, the `count`th of this entry; nobody else gets it before `until_ms`.
+    pub(super) fn taken(self, count: u32, until_ms: Option<i64>) -> Taken {
         Taken {
-            handle: Delivery { entry: self.id, count }.handle(),
+            handle: Delivery { entry: self.id, count, until_ms }.handle(),
             id: self.sender_id,
             data: self.data,
             attributes: self.attributes,
@@ -158,20 +161,30 @@ impl Entry {
 pub(super) struct Delivery {
     pub(super) entry: String,
     pub(super) count: u32,
+    /// Until when nobody else gets it, unless it is told to end sooner: by the server's clock, in
+    /// milliseconds, and not later than it is.
+    pub(super) until_ms: Option<i64>,
 }
 
 impl Delivery {
     pub(super) fn handle(&self) -> Handle {
-        Handle(format!("{}/{}", self.entry, self.count))
+        Handle(match self.until_ms {
+            Some(until) => format!("{}/{}/{until}", self.entry, self.count),
+            None => format!("{}/{}", self.entry, self.count),
+        })
     }
 
     /// Reads a handle.
     pub(super) fn of(handle: &Handle) -> Result<Self, Failed> {
         let read = || {
-            let (entry, count) = handle.0.split_once('/')?;
+            let mut parts = handle.0.split('/');
+            let (entry, count) = (parts.next()?, parts.next()?.parse().ok()?);
+            let until_ms = parts.next().map(|until| until.parse().ok());
+            let until_ms = if let Some(until) = until_ms { Some(until?) } else { None };
             let (time, number) = entry.split_once('-')?;
             let _: (u64, u64) = (time.parse().ok()?, number.parse().ok()?);
-            Some(Self { entry: entry.to_owned(), count: count.parse().ok()? })
+            let over = parts.next().is_none();
+            over.then(|| Self { entry: entry.to_owned(), count, until_ms })
         };
         read().ok_or_else(|| Failed::Refused(format!("`{}` is no receipt of Redis", handle.0)))
     }
@@ -211,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_others_wrote_is_read_with_good_will() {
-        let plain = entry(&["number", "7", "name", "ü\"", "attr:row", "1"]).taken(1);
+        let plain = entry(&["number", "7", "name", "ü\"", "attr:row", "1"]).taken(1, None);
         assert_eq!(
             plain.data,
             Bytes::from_static("{\"name\":\"ü\\\"\",\"number\":\"7\"}".as_bytes())
@@ -220,15 +233,18 @@ mod tests {
         assert_eq!((plain.id, plain.attempt), (None, 1));
         let again = entry(&["data", "{}", "attempts", "4", "since", "1600000000000"]);
         assert_eq!(again.since, 1_600_000_000_000);
-        assert_eq!(again.taken(2).attempt, 6);
+        assert_eq!(again.taken(2, None).attempt, 6);
         assert_eq!(entry(&["data", "{}"]).since, 1_700_000_000_000);
     }
 
     #[test]
     fn a_handle_names_its_delivery() {
-        let delivery = Delivery { entry: "1700000000000-3".into(), count: 2 };
-        assert_eq!(Delivery::of(&delivery.handle()).unwrap(), delivery);
-        for bad in ["", "1-1", "1/2", "a-1/2", "1-1/x", "1-1-1/2", "-1-1/2"] {
+        for until_ms in [None, Some(1_700_000_060_000)] {
+            let delivery = Delivery { entry: "1700000000000-3".into(), count: 2, until_ms };
+            assert_eq!(Delivery::of(&delivery.handle()).unwrap(), delivery);
+        }
+        for bad in ["", "1-1", "1/2", "a-1/2", "1-1/x", "1-1-1/2", "-1-1/2", "1-1/2/x", "1-1/2/3/4"]
+        {
             assert!(Delivery::of(&Handle(bad.into())).is_err(), "{bad} was taken");
         }
     }

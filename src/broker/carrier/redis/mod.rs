@@ -23,7 +23,9 @@
 //!
 //! **How it works.** What is in hands is what is pending in the group, for as long as its consumer's
 //! name says: `rowmill-30000` has 30 s. A handle names an entry and the count of its deliveries; a
-//! script settles it only if both are still so. Given back, a parcel becomes a new entry, or waits in a
+//! script settles it only if both are still so. It says as well until when nobody else can have got it,
+//! by the server's clock, and what is acked before is not looked at one by one (`lua/done.lua`), which
+//! would cost as much again as the ack. Given back, a parcel becomes a new entry, or waits in a
 //! sorted set until it is due; either wakes those who wait on the stream. Whoever takes looks now and
 //! then (`lua/tend.lua`) at what became due, what was held past its deadline and what waited too long,
 //! a bounded piece at a time; any number of processes may. Where two steps must be one, a script does

@@ -23,7 +23,7 @@ macro_rules! scripts {
     };
 }
 
-scripts!(ack, dead, depth, ensure, extend, peek, purge, redrive, release, send, tend);
+scripts!(ack, dead, depth, done, ensure, extend, peek, purge, redrive, release, send, tend);
 
 /// A call of a script, to which its arguments are added.
 pub(super) struct Call<'a> {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use redis::{Pipeline, RedisError, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::time::{Instant, sleep};
 
 use super::entry::{field_count, fields, number, size};
@@ -137,8 +137,10 @@ impl RedisCarrier {
         let mut pipeline = Pipeline::with_capacity(open.len());
         for n in open {
             let parcel = &parcels[*n];
-            let mut cmd = redis::cmd("XADD");
-            cmd.arg(&queue.keys.stream).arg("NOMKSTREAM").arg("*");
+            // The names of the attributes are not counted; it grows once, if at all.
+            let room = queue.keys.stream.len() + 2 * size(parcel);
+            let mut cmd = Cmd::with_capacity(4 + field_count(parcel), room);
+            cmd.arg("XADD").arg(&queue.keys.stream).arg("NOMKSTREAM").arg("*");
             fields(parcel, |part| _ = cmd.arg(part));
             pipeline.add_command(cmd);
         }

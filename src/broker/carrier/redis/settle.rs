@@ -1,8 +1,9 @@
-//! Settling: a script each, which looks whether a delivery still is what its handle says.
+//! Settling: a script each, which looks whether a delivery still is what its handle says. What is
+//! acked within its deadline need not be looked at, because nobody else can have it.
 
 use std::time::Duration;
 
-use redis::{RedisError, Script};
+use redis::{RedisError, Script, Value};
 
 use super::entry::{Delivery, array, attribute, number};
 use super::queue::Queue;
@@ -28,15 +29,69 @@ impl RedisCarrier {
         queue: &Queue,
         handles: &[Handle],
     ) -> Result<Vec<Each>, CarrierError> {
+        let mut answers = Vec::with_capacity(handles.len());
+        for step in handles.chunks(self.limits.step_parcels.max(1)) {
+            match self.ack_step(queue, step).await {
+                Ok(more) => answers.extend(more),
+                Err(error) if answers.is_empty() => return Err(self.fault(error, queue)),
+                Err(error) => {
+                    not_taken(&mut answers, handles.len(), error, queue);
+                    break;
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn ack_step(&self, queue: &Queue, step: &[Handle]) -> Result<Vec<Each>, RedisError> {
+        if let Some(answers) = self.ack_in_time(queue, step).await? {
+            return Ok(answers);
+        }
         let kind = Kind {
             script: &self.scripts.ack,
             keys: [&queue.keys.stream, &queue.keys.holds],
             before: None,
-            step: self.limits.step_parcels,
+            step: step.len(),
             after: |call, ()| call,
         };
-        let handles: Vec<_> = handles.iter().map(|handle| (handle, ())).collect();
-        self.settle(queue, kind, &handles).await.map_err(|error| self.fault(error, queue))
+        let step: Vec<_> = step.iter().map(|handle| (handle, ())).collect();
+        self.settle_step(&kind, &step).await
+    }
+
+    /// Acks what nobody else can have yet, which is nearly all there ever is: it costs the server half
+    /// of looking at each. `None` when that is not certain of all; nothing was done then.
+    async fn ack_in_time(
+        &self,
+        queue: &Queue,
+        step: &[Handle],
+    ) -> Result<Option<Vec<Each>>, RedisError> {
+        let read = |handle| {
+            let Delivery { entry, until_ms, .. } = Delivery::of(handle).ok()?;
+            Some((entry, until_ms?))
+        };
+        let Some(read) = step.iter().map(read).collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+        let Some(first) = read.iter().map(|(_, until)| *until).min() else {
+            return Ok(Some(Vec::new()));
+        };
+        let keys = [&*queue.keys.stream, &queue.keys.holds];
+        let mut call = Call::new(&self.scripts.done, keys).arg(first);
+        for (entry, _) in &read {
+            call = call.arg(entry);
+        }
+        let answer = self.wire.run(call).await?;
+        let each = |stood: &Value| match number(stood) {
+            Some(1) => Ok(()),
+            // The try whose answer was lost may have done it.
+            Some(0) if answer.again => Ok(()),
+            _ => Err(Failed::Over),
+        };
+        Ok(match &answer.value {
+            Value::Int(_) => Some(vec![Ok(()); step.len()]),
+            Value::Array(stood) => Some(stood.iter().map(each).collect()),
+            _ => None,
+        })
     }
 
     pub(super) async fn release_all(
@@ -119,11 +174,8 @@ impl RedisCarrier {
             match self.settle_step(&kind, step).await {
                 Ok(more) => answers.extend(more),
                 Err(error) if answers.is_empty() => return Err(error),
-                // What was settled before is known, and is not hidden by what came after.
                 Err(error) => {
-                    let text = fault(error, &queue.name).to_string();
-                    let rest = handles.len() - answers.len();
-                    answers.extend(std::iter::repeat_n(Err(Failed::NotTaken(text)), rest));
+                    not_taken(&mut answers, handles.len(), error, queue);
                     break;
                 }
             }
@@ -159,4 +211,10 @@ impl RedisCarrier {
         };
         Ok(deliveries.into_iter().map(each).collect())
     }
+}
+
+/// What was settled before is known, and is not hidden by what came after.
+fn not_taken(answers: &mut Vec<Each>, count: usize, error: RedisError, queue: &Queue) {
+    let text = fault(error, &queue.name).to_string();
+    answers.resize(count, Err(Failed::NotTaken(text)));
 }

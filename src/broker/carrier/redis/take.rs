@@ -61,7 +61,7 @@ impl RedisCarrier {
             if let Some(cursor) = queue.tends(self.limits.look_every) {
                 let claimed = self.tend(queue, max, &cursor).await;
                 let claimed = claimed.map_err(|error| self.fault(error, queue))?;
-                taken = self.sort_out(queue, claimed).await?;
+                taken = self.sort_out(queue, claimed, None).await?;
                 waited = false; // what became due is there now
             }
             if taken.len() < max && !waited {
@@ -86,22 +86,26 @@ impl RedisCarrier {
         }
     }
 
-    fn read_cmd(queue: &Queue, max: usize, block: Option<Duration>) -> Cmd {
+    /// With it, until when what it brings is nobody else's, at least.
+    fn read_cmd(queue: &Queue, max: usize, block: Option<Duration>) -> (Cmd, Option<i64>) {
         let mut cmd = redis::cmd("XREADGROUP");
-        let consumer = format!("rowmill-{}", queue.settings().deadline_ms);
+        let deadline_ms = queue.settings().deadline_ms;
+        let until_ms = queue.clock().map(|now| now.saturating_add(deadline_ms));
+        let consumer = format!("rowmill-{deadline_ms}");
         cmd.arg("GROUP").arg("rowmill").arg(consumer).arg("COUNT").arg(max);
         if let Some(block) = block {
             cmd.arg("BLOCK").arg(block.as_millis().max(1) as u64); // 0 would be for ever
         }
         cmd.arg("STREAMS").arg(&queue.keys.stream).arg(">");
-        cmd
+        (cmd, until_ms)
     }
 
     /// What waits now.
     async fn read(&self, queue: &Queue, max: usize) -> Result<Vec<Taken>, CarrierError> {
-        let answer = self.wire.ask(&Self::read_cmd(queue, max, None)).await;
+        let (cmd, until_ms) = Self::read_cmd(queue, max, None);
+        let answer = self.wire.ask(&cmd).await;
         let entries = answer.and_then(read_group).map_err(|error| self.fault(error, queue))?;
-        self.sort_out(queue, entries).await
+        self.sort_out(queue, entries, until_ms).await
     }
 
     /// What comes before there is something to tend to, and within `left`; `None` when the stream was
@@ -116,7 +120,7 @@ impl RedisCarrier {
         if block.is_zero() {
             return Ok(None);
         }
-        let cmd = Self::read_cmd(queue, max, Some(block));
+        let (cmd, until_ms) = Self::read_cmd(queue, max, Some(block));
         match self.wire.wait(&cmd, block).await {
             None => sleep(block).await,
             Some(Err(error)) if wire::is_passing(&error) => {
@@ -126,7 +130,7 @@ impl RedisCarrier {
             Some(answer) => {
                 let entries =
                     answer.and_then(read_group).map_err(|error| self.fault(error, queue))?;
-                return self.sort_out(queue, entries).await.map(Some);
+                return self.sort_out(queue, entries, until_ms).await.map(Some);
             }
         }
         Ok(None)
@@ -164,11 +168,12 @@ impl RedisCarrier {
     }
 
     /// Gives out what may be given out: what waited too long is dropped, and what was delivered too
-    /// often goes to the dead queue.
+    /// often goes to the dead queue. Until `until_ms` nobody else gets any of it.
     async fn sort_out(
         &self,
         queue: &Queue,
         entries: Vec<Delivered>,
+        until_ms: Option<i64>,
     ) -> Result<Vec<Taken>, CarrierError> {
         let (settings, clock) = (queue.settings(), queue.clock());
         let too_old = |entry: &Entry| match (settings.retention_ms, clock) {
@@ -180,12 +185,12 @@ impl RedisCarrier {
         for (entry, count) in entries {
             let before = entry.attempts.saturating_add(count) - 1;
             if too_old(&entry) {
-                expired.push(Delivery { entry: entry.id, count }.handle());
+                expired.push(Delivery { entry: entry.id, count, until_ms }.handle());
             } else if most.is_some_and(|most| before >= most) {
                 let reason = format!("delivered {before} times, and never settled");
-                poison.push((Delivery { entry: entry.id, count }.handle(), reason));
+                poison.push((Delivery { entry: entry.id, count, until_ms }.handle(), reason));
             } else {
-                taken.push(entry.taken(count));
+                taken.push(entry.taken(count, until_ms));
             }
         }
         // Should either fail, it comes again at its deadline; what may be given out is not held up.

@@ -18,11 +18,12 @@ end
 local function consumer(deadline) return 'rowmill-' .. string.format('%d', deadline) end
 local function deadline_in(name) return tonumber(string.match(name, '^rowmill%-(%d+)$')) end
 
--- How a delivery stands: 1 in its consumer's hands (and under which name), 0 gone, -1 in other hands.
+-- How a delivery stands: 1 in its consumer's hands (under which name, and for how long), 0 gone, -1 in
+-- other hands.
 local function standing(stream, id, count)
     local pending = redis.call('XPENDING', stream, GROUP, id, id, 1)[1]
     if not pending then return 0 end
-    if deadline_in(pending[2]) and pending[4] == count then return 1, pending[2] end
+    if deadline_in(pending[2]) and pending[4] == count then return 1, pending[2], pending[3] end
     return -1
 end
 
