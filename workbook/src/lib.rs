@@ -12,6 +12,8 @@
 //! | `sheets` | which sheets |
 //! | `attributes` | which cells become attributes of their row's message |
 //! | `sink`, `frame` | where rows go, and how they travel between processes |
+//! | `styled`, `shape` | what a cell was in its file, for who writes it again |
+//! | `export/` | the file once more, with what became of its rows |
 //!
 //! The formats whose files are read cell by cell have their own readers here, on top of the zip
 //! and XML libraries. Calamine, which reads the old .xls for us, was measured and looked into for
@@ -26,6 +28,7 @@ mod container;
 mod csv;
 mod date;
 mod format;
+pub mod export;
 pub mod frame;
 mod header;
 mod kind;
@@ -34,8 +37,10 @@ mod ods;
 pub mod options;
 mod package;
 mod rows;
+mod shape;
 mod sheets;
 pub mod sink;
+mod styled;
 mod xls;
 mod xlsb;
 mod xlsx;
@@ -48,6 +53,7 @@ pub use attributes::AttributeColumns;
 pub use frame::{Frame, RowsFrame};
 pub use limits::ReadLimits;
 pub use options::{CsvOptions, HeaderRow, ReadOptions, SheetChoice};
+pub use shape::{CellOfRow, CellsOfRow, Shape};
 pub use sink::{SheetHead, Sink, Stop, Totals};
 
 use container::Container;
