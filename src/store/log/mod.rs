@@ -14,6 +14,7 @@
 
 mod carried;
 mod gather;
+mod ends;
 mod look;
 mod outcomes;
 mod page;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub use carried::{CarriedBatch, End, Known};
+pub use ends::RowEnd;
 pub use look::Seen;
 pub use page::{CopyState, FindingAt, RowAt, RowPage, UploadRow};
 pub use postgres::sql::Statements as PostgresStatements;
