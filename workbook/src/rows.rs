@@ -167,7 +167,7 @@ impl<'a> Rows<'a> {
     pub(crate) fn styled(
         &mut self,
         column: u32,
-        value: Value<'_>,
+        mut value: Value<'_>,
         code: &str,
     ) -> Result<(), Stop> {
         let start = self.values.len();
@@ -188,8 +188,12 @@ impl<'a> Rows<'a> {
             };
             let detail = format!("{what} takes {size} bytes as JSON; the limit is {limit}");
             self.refused.get_or_insert((Some(column), detail));
-            self.values.truncate(start);
-            self.values.extend_from_slice(b"null");
+            // Who writes the file again needs what stands there, as long as it is not too much.
+            if self.shapes.is_none() || self.values.len() > self.limits.row_bytes {
+                self.values.truncate(start);
+                self.values.extend_from_slice(b"null");
+                value = Value::Uncalculated;
+            }
         } else if let Written::Noted(note) = written {
             self.notes.push((self.slots.len(), note));
         }
