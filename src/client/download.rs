@@ -80,8 +80,7 @@ impl Client {
         let failed = |error: reqwest::Error| self.failed(from, &error, patience);
         let late = || ClientError::Timeout { url: self.shown(from), after: patience };
         let request = self.http.get(self.url(from)).headers(self.auth.clone()).send();
-        let mut response =
-            timeout(patience, request).await.map_err(|_| late())?.map_err(failed)?;
+        let mut response = timeout(patience, request).await.map_err(|_| late())?.map_err(failed)?;
         if response.status() != StatusCode::OK {
             self.body_of(from, response, patience).await?;
             return Ok(None);

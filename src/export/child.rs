@@ -72,10 +72,7 @@ pub(super) async fn run(
     let mut stdin = child.stdin.take().ok_or_else(piped)?;
     let stdout = child.stdout.take().ok_or_else(piped)?;
     let stderr = child.stderr.take().ok_or_else(piped)?;
-    let told = Told {
-        plan: std::borrow::Cow::Borrowed(plan),
-        file_bytes: job.limits.file_bytes,
-    };
+    let told = Told { plan: std::borrow::Cow::Borrowed(plan), file_bytes: job.limits.file_bytes };
     let told = serde_json::to_vec(&told).map_err(|error| BuildError::Start(error.into()))?;
     // Both at once, so that neither side waits for the other. What it thinks of the plan it says.
     let telling = async move {

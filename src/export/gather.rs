@@ -149,8 +149,7 @@ impl<'a> Records<'a> {
     async fn finish(mut self) -> Result<TempPath, BuildError> {
         self.flush().await?;
         let flushed = self.file.flush().await;
-        flushed
-            .map_err(|source| BuildError::Write { path: self.job.directory.clone(), source })?;
+        flushed.map_err(|source| BuildError::Write { path: self.job.directory.clone(), source })?;
         Ok(self.path)
     }
 }

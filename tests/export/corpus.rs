@@ -5,9 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rowmill::domain::ColumnNumber;
-use rowmill::workbook::export::{
-    ExportForm, ExportPlan, ExportWhat, QueuePlan, Status, export,
-};
+use rowmill::workbook::export::{ExportForm, ExportPlan, ExportWhat, QueuePlan, Status, export};
 use rowmill::workbook::{Frame, ReadLimits, ReadOptions, SheetHead};
 use serde_json::Value;
 
@@ -58,8 +56,7 @@ fn moved(address: &str, head: &SheetHead) -> Option<String> {
     const ADDED: u32 = 5;
     let letters = address.trim_end_matches(|c: char| c.is_ascii_digit());
     let row: u32 = address[letters.len()..].parse().unwrap();
-    let column =
-        letters.bytes().fold(0, |sum, b| sum * 26 + u32::from(b - b'A') + 1) - 1;
+    let column = letters.bytes().fold(0, |sum, b| sum * 26 + u32::from(b - b'A') + 1) - 1;
     let past = head.first_column + head.columns.len() as u32;
     let column = if column >= past { column + ADDED } else { column };
     (row > head.header_row.0).then(|| format!("{}{row}", ColumnNumber(column)))

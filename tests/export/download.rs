@@ -59,7 +59,8 @@ fn verdict(delivery: &Delivery) -> Verdict {
         0 => Verdict::Reject { reason: "=1+1 <b>no</b>".into() },
         1 => Verdict::Done { output: Some("\"@plain\"".into()) },
         _ => {
-            let output = json!({"charge": id, "note": "=HYPERLINK(\"http://x\")", "deep": {"a": 1}});
+            let output =
+                json!({"charge": id, "note": "=HYPERLINK(\"http://x\")", "deep": {"a": 1}});
             Verdict::Done { output: Some(output.to_string().into()) }
         }
     }
@@ -92,7 +93,10 @@ async fn fetch(scene: &Scene, upload: &Upload, name: &str) -> (PathBuf, bool) {
     let headers = answer.headers().clone();
     let disposition = headers["content-disposition"].to_str().unwrap();
     assert!(disposition.starts_with("attachment; filename=\"_1_1 _b_B_cher."), "{disposition}");
-    assert!(disposition.contains("filename*=UTF-8''%3D1%2B1%20%3Cb%3EB%C3%BCcher."), "{disposition}");
+    assert!(
+        disposition.contains("filename*=UTF-8''%3D1%2B1%20%3Cb%3EB%C3%BCcher."),
+        "{disposition}"
+    );
     let bytes = answer.bytes().await.unwrap();
     assert_eq!(headers["content-length"], bytes.len().to_string());
     let path = std::env::temp_dir().join(format!("{}-{name}", upload.id));
@@ -172,8 +176,7 @@ async fn the_spreadsheet_comes_back(database: TestDatabase) {
 
     let (failures, _) = book(&scene, &upload, "failures.xlsx").await;
     assert_eq!(failures.properties["rowmill-upload"], upload.id.to_string());
-    let rows: Vec<Value> =
-        (2..=20).map(|row| failures.value(SHEET, &format!("A{row}"))).collect();
+    let rows: Vec<Value> = (2..=20).map(|row| failures.value(SHEET, &format!("A{row}"))).collect();
     let expected = [5.0, 8.0, 15.0, 23.0, 30.0, 37.0].map(Value::from);
     assert_eq!(rows[..6], expected);
     assert!(rows[6..].iter().all(Value::is_null), "{rows:?}");

@@ -16,7 +16,7 @@ async fn run_writes_both_beside_its_input_and_formulas_are_text() {
         let output = command.env_remove("DATABASE_URL").output().await.unwrap();
         serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
     };
-    let script = "test $0 != 2 || { echo '=cmd' >&2; exit 1; }; echo =HYPERLINK";
+    let script = "if test $0 = 2; then echo '=cmd' >&2; exit 1; fi; echo =HYPERLINK";
     let report = run(&["--exec", "sh", "-c", script, "{id}"]).await;
     assert_eq!(report["dead"], 1, "{report}");
     assert_eq!(report["workbook"], at("in.csv.results.xlsx").to_str().unwrap());

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../documented/python.rs"]
+#[allow(dead_code)]
 mod python;
 #[path = "../http_uploads/scene.rs"]
 #[allow(dead_code)]

@@ -83,5 +83,8 @@ fn timed(what: &str, rows: u32, plan: &ExportPlan, home: &Path) {
     let memory = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("").to_owned();
     let bytes = std::fs::metadata(&plan.out).unwrap().len();
     let rate = f64::from(rows) / seconds;
-    println!("{what}: {seconds:.2} s, {rate:.0} rows/s, {bytes} bytes, {memory}, in {}", home.display());
+    println!(
+        "{what}: {seconds:.2} s, {rate:.0} rows/s, {bytes} bytes, {memory}, in {}",
+        home.display()
+    );
 }

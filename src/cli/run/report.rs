@@ -129,9 +129,13 @@ impl Report {
             )?,
         }
         match &self.results {
-            Some(results) => writeln!(out, "results: {}", results.display()),
-            None => Ok(()),
+            Some(results) => writeln!(out, "results: {}", results.display())?,
+            None => return Ok(()),
         }
+        for path in self.workbook.iter().chain(&self.failures) {
+            writeln!(out, "         {}", path.display())?;
+        }
+        Ok(())
     }
 
     fn print_findings(&self) -> io::Result<()> {

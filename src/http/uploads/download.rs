@@ -46,7 +46,7 @@ macro_rules! downloads {
             ),
             responses(
                 (status = 200, description = "The file; `X-Rowmill-Complete: false` while rows may still end",
-                    content_type = $kind, body = Vec<u8>),
+                    content_type = $kind, body = String),
                 (status = 202, description = "It is being written: ask again", body = api::Building),
                 (status = 404, description = "There is no such upload", body = api::Problem, content_type = PROBLEM),
                 (status = 409, description = "The upload failed, or its file is not kept", body = api::Problem, content_type = PROBLEM),

@@ -58,7 +58,8 @@ impl Log {
             let ends = self.ends_in(*queue, &blocks).await?;
             let left = rows.iter().map(|(_, _, id)| *id).filter(|id| !ends.contains_key(id));
             let left: Vec<i64> = if open { left.collect() } else { vec![] };
-            let held = if left.is_empty() { HashMap::new() } else { self.copies(*queue, &left).await? };
+            let held =
+                if left.is_empty() { HashMap::new() } else { self.copies(*queue, &left).await? };
             of_queues.push((ends, held));
         }
         let mut page = Vec::with_capacity(rows.len() * queues.len());
@@ -90,7 +91,9 @@ impl Log {
                 Some((sheet, row, id))
             }));
         } else if last_row - first_row + 1 == n {
-            rows.extend((first_row..=last_row).zip(first_id..).map(|(row, id)| (sheet, number(row), id)));
+            rows.extend(
+                (first_row..=last_row).zip(first_id..).map(|(row, id)| (sheet, number(row), id)),
+            );
         } else {
             let past = first_id + i64::from(n);
             let kept = match &self.0 {

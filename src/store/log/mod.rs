@@ -13,8 +13,8 @@
 //! of it or nothing; which one is not known to the caller.
 
 mod carried;
-mod gather;
 mod ends;
+mod gather;
 mod look;
 mod outcomes;
 mod page;

@@ -185,7 +185,9 @@ fn added(json: &str) -> Added<'_> {
             Cow::Owned(inside) if inside.is_empty() => Added::Empty,
             Cow::Owned(inside) => Added::Text(inside.into()),
         },
-        [b'-' | b'0'..=b'9', ..] if digits(json) <= DIGITS && json.parse::<f64>().is_ok_and(f64::is_finite) => {
+        [b'-' | b'0'..=b'9', ..]
+            if digits(json) <= DIGITS && json.parse::<f64>().is_ok_and(f64::is_finite) =>
+        {
             Added::Number(json.into())
         }
         _ => Added::Text(json.into()),

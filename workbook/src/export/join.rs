@@ -21,8 +21,12 @@ pub(super) trait Form {
     /// A sheet begins.
     fn sheet(&mut self, head: &SheetHead) -> io::Result<()>;
     /// A row of it.
-    fn row(&mut self, head: &SheetHead, cells: &CellsOfRow<'_>, ends: &RowEnds<'_>)
-    -> io::Result<()>;
+    fn row(
+        &mut self,
+        head: &SheetHead,
+        cells: &CellsOfRow<'_>,
+        ends: &RowEnds<'_>,
+    ) -> io::Result<()>;
     /// Nothing more comes.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
@@ -40,10 +44,7 @@ pub(super) struct Join<'a> {
 }
 
 impl<'a> Join<'a> {
-    pub(super) fn open(
-        plan: &'a ExportPlan,
-        progress: &'a mut dyn FnMut(u64),
-    ) -> io::Result<Self> {
+    pub(super) fn open(plan: &'a ExportPlan, progress: &'a mut dyn FnMut(u64)) -> io::Result<Self> {
         let columns = Columns::new(plan);
         let form: Box<dyn Form + 'a> = match plan.form {
             ExportForm::Xlsx => Box::new(Xlsx::create(plan, columns)?),

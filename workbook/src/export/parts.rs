@@ -162,15 +162,27 @@ pub(super) fn parts(
 /// A name that a sheet may have, and none of the others has.
 pub(super) fn sheet_name(wanted: &str, others: &[String]) -> String {
     const LONGEST: usize = 31;
-    let clean = |c: char| if matches!(c, '[' | ']' | ':' | '*' | '?' | '/' | '\\') || c.is_control() { '_' } else { c };
+    let clean = |c: char| {
+        if matches!(c, '[' | ']' | ':' | '*' | '?' | '/' | '\\') || c.is_control() {
+            '_'
+        } else {
+            c
+        }
+    };
     let cut = |text: &str, most: usize| {
         let mut units = 0;
-        text.chars().take_while(|c| { units += c.len_utf16(); units <= most }).collect::<String>()
+        text.chars()
+            .take_while(|c| {
+                units += c.len_utf16();
+                units <= most
+            })
+            .collect::<String>()
     };
     let base: String = wanted.chars().map(clean).collect();
     let base = base.trim().trim_matches('\'');
     let base = if base.is_empty() { "Sheet" } else { base };
-    let is_taken = |name: &str| others.iter().any(|other| other.to_lowercase() == name.to_lowercase());
+    let is_taken =
+        |name: &str| others.iter().any(|other| other.to_lowercase() == name.to_lowercase());
     let mut name = cut(base, LONGEST);
     let mut n = 1;
     while is_taken(&name) {
@@ -193,8 +205,16 @@ mod tests {
         assert_ne!(percent, own);
         assert_eq!(styles.of("0%"), percent);
         let xml = styles.xml();
-        assert!(xml.contains(r#"<numFmts count="1"><numFmt numFmtId="164" formatCode="&quot;&lt;a&gt;&quot;0"/>"#), "{xml}");
-        assert!(xml.contains(r#"<xf numFmtId="9""#) && xml.contains(r#"cellXfs count="5""#), "{xml}");
+        assert!(
+            xml.contains(
+                r#"<numFmts count="1"><numFmt numFmtId="164" formatCode="&quot;&lt;a&gt;&quot;0"/>"#
+            ),
+            "{xml}"
+        );
+        assert!(
+            xml.contains(r#"<xf numFmtId="9""#) && xml.contains(r#"cellXfs count="5""#),
+            "{xml}"
+        );
     }
 
     #[test]

@@ -210,9 +210,15 @@ mod tests {
 
     #[test]
     fn odd_numbers_are_spelled_anew() {
-        for (digits, plain) in
-            [("1", true), ("-0.5", true), ("1E5", true), ("007", false), ("+3", false), (".5", false), ("5.", false)]
-        {
+        for (digits, plain) in [
+            ("1", true),
+            ("-0.5", true),
+            ("1E5", true),
+            ("007", false),
+            ("+3", false),
+            (".5", false),
+            ("5.", false),
+        ] {
             assert_eq!(is_plain(digits), plain, "{digits}");
         }
     }

@@ -153,7 +153,8 @@ impl Form for Xlsx<'_> {
         let named = named.count();
         for cell in &cells.cells[..named] {
             // Left of the first name there is something in the rows below the first at most.
-            let at = cell.column.checked_sub(head.first_column).map_or(cell.column, |at| first + at);
+            let at =
+                cell.column.checked_sub(head.first_column).map_or(cell.column, |at| first + at);
             if at >= first || self.plan.what == ExportWhat::Results {
                 self.lines.original(at, cell, &mut self.styles);
             }

@@ -141,12 +141,10 @@ impl PostgresLog {
         first: i64,
         past: i64,
     ) -> Result<Vec<(i64, i32)>, LogError> {
-        Ok(sqlx::query_as(
-            "select id, \"row\" from message where id>=$1 and id<$2 order by id",
-        )
-        .bind(first)
-        .bind(past)
-        .fetch_all(&self.pool)
-        .await?)
+        Ok(sqlx::query_as("select id, \"row\" from message where id>=$1 and id<$2 order by id")
+            .bind(first)
+            .bind(past)
+            .fetch_all(&self.pool)
+            .await?)
     }
 }
