@@ -269,7 +269,10 @@ impl<R: Read> Sheet<'_, '_, R> {
                 return self.rows.cell(column, Value::Text(&strings::unescape(text)));
             }
             Kind::Error => Value::Error(text.trim()),
-            Kind::Iso => Value::Iso(text),
+            Kind::Iso => {
+                let code = self.formats.get(style).map_or("", |styled| &styled.code);
+                return self.rows.styled(column, Value::Iso(text), code);
+            }
             Kind::Bool => match text.trim() {
                 "1" => Value::Bool(true),
                 "0" => Value::Bool(false),
