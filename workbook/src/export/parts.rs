@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(sheet_name("=1+1", &[]), "=1+1");
         let long = "x".repeat(40);
         let first = sheet_name(&long, &[]);
-        assert_eq!(sheet_name(&long.to_uppercase(), &[first.clone()]).len(), 31);
+        assert_eq!(sheet_name(&long.to_uppercase(), std::slice::from_ref(&first)).len(), 31);
         assert_eq!(first.len(), 31);
     }
 }

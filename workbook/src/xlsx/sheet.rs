@@ -270,7 +270,7 @@ impl<R: Read> Sheet<'_, '_, R> {
             }
             Kind::Error => Value::Error(text.trim()),
             Kind::Iso => {
-                let code = self.formats.get(style).map_or("", |styled| &styled.code);
+                let code = self.formats.get(style).map_or("", |styled| &*styled.code);
                 return self.rows.styled(column, Value::Iso(text), code);
             }
             Kind::Bool => match text.trim() {
