@@ -7,6 +7,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub use rowmill_domain as domain;
+pub mod export;
 pub mod http;
 pub mod ingest;
 pub mod store;

@@ -35,7 +35,8 @@ pub use receipt::{BadReceipt, Receipt};
 pub use result::{Outcome, State};
 pub use session::{NewSession, Session};
 pub use upload::{
-    Counts, Finding, Links, Row, RowCopy, Timings, Upload, UploadAnswer, UploadStatus,
+    BuildState, Building, Counts, Finding, Links, Row, RowCopy, Timings, Upload, UploadAnswer,
+    UploadStatus,
 };
 
 use serde::{Deserialize, Serialize};

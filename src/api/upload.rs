@@ -115,6 +115,31 @@ pub struct Links {
     pub rows: String,
     /// Rejected rows and warnings.
     pub rejects: String,
+    /// The file once more, with what became of its rows; `.csv` and `.ndjson` are there too.
+    #[serde(default)]
+    pub results: String,
+    /// The rows that were rejected or are dead, to be corrected.
+    #[serde(default)]
+    pub failures: String,
+}
+
+/// A file of results that is being written: `GET /uploads/{id}/results.xlsx` and its like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Building {
+    /// How far it is.
+    pub state: BuildState,
+    /// Rows that have been passed.
+    pub rows_done: u64,
+    /// Rows that there are, as far as is known.
+    pub rows_total: u64,
+}
+
+/// How far the writing of a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildState {
+    /// Under way, or waiting for others that are.
+    Building,
 }
 
 impl Links {
@@ -125,6 +150,8 @@ impl Links {
             events: format!("{this}/events"),
             rows: format!("{this}/rows"),
             rejects: format!("{this}/rejects"),
+            results: format!("{this}/results.xlsx"),
+            failures: format!("{this}/failures.xlsx"),
             this,
         }
     }

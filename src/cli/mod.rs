@@ -8,6 +8,7 @@ mod config;
 mod database;
 mod delayed;
 mod digest;
+mod export;
 mod handler;
 mod health;
 mod ingest;
@@ -19,10 +20,12 @@ mod openapi;
 mod produce;
 mod read;
 mod read_limits;
+mod results;
 mod run;
 mod sample;
 mod serve;
 mod signals;
+mod uploads;
 mod work;
 
 use std::process::ExitCode;
@@ -56,8 +59,12 @@ enum Command {
     Health(health::Args),
     Openapi(openapi::Args),
     Config(config::Args),
+    Uploads(uploads::Args),
+    Results(results::Args),
     #[command(hide = true)]
     Read(read::Args),
+    #[command(hide = true)]
+    Export(export::Args),
 }
 
 impl Cli {
@@ -67,6 +74,7 @@ impl Cli {
         match self.command {
             // Before anything is started: the reader limits its own process first.
             Command::Read(args) => args.run(),
+            Command::Export(args) => args.run(),
             Command::Run(args) => block_on(args.run(common)),
             Command::Serve(args) => block_on(args.run(common)),
             Command::Work(args) => block_on(args.run(common)),
@@ -80,6 +88,8 @@ impl Cli {
             Command::Health(args) => block_on(args.run()),
             Command::Openapi(args) => args.run(),
             Command::Config(args) => args.run(common),
+            Command::Uploads(args) => block_on(args.run(common)),
+            Command::Results(args) => block_on(args.run(common)),
         }
     }
 }

@@ -32,6 +32,7 @@
 //! Nothing here shows credentials: an address given with a password is told without it, and a key
 //! not at all.
 
+mod download;
 mod error;
 mod message;
 mod queue;
@@ -51,6 +52,7 @@ use uuid::Uuid;
 use crate::api::{Page, Upload};
 use crate::domain::{RetryPolicy, units};
 
+pub use download::{Download, DownloadForm};
 pub use error::ClientError;
 pub use message::ResultsOf;
 pub use source::RemoteSource;

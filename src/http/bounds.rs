@@ -56,6 +56,8 @@ impl Class {
             "/file/upload" => Self::Upload,
             _ if receive && method == Method::GET => Self::Poll,
             _ if template.ends_with("/events") || template.ends_with("/ws") => Self::Live,
+            // A file of results takes as long as it is read.
+            _ if template.contains("}/results.") || template.contains("}/failures.") => Self::Live,
             _ => Self::Short,
         }
     }

@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::domain::{MessageKey, units};
+use crate::export::ExportLimits;
 use crate::ingest::intake::Intake;
 use crate::store::{Store, StoreError};
 
@@ -115,6 +116,8 @@ pub struct HttpLimits {
     /// How long at most. 10 s.
     #[serde(with = "units::time")]
     pub linger_time: std::time::Duration,
+    /// Writing results.
+    pub exports: ExportLimits,
     /// What looking after the server may cost, and what it warns of.
     pub observe: observe::ObserveLimits,
 }
@@ -145,6 +148,7 @@ impl Default for HttpLimits {
             passed_bytes: 16 << 20,
             linger_bytes: 64 << 20,
             linger_time: Duration::from_secs(10),
+            exports: ExportLimits::default(),
             observe: observe::ObserveLimits::default(),
         }
     }

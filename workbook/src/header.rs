@@ -46,6 +46,16 @@ impl Names {
         if self.taken.insert(letters.clone()) { letters } else { self.another(&letters) }
     }
 
+    /// Names that others have.
+    pub(crate) fn taken_by(columns: &[String]) -> Self {
+        Self { taken: columns.iter().cloned().collect(), next: HashMap::new() }
+    }
+
+    /// The name, or another if it is taken.
+    pub(crate) fn give(&mut self, name: &str) -> String {
+        if self.taken.insert(name.to_owned()) { name.to_owned() } else { self.another(name) }
+    }
+
     /// `name_2`, `name_3` and so on, whichever is free.
     fn another(&mut self, name: &str) -> String {
         let next = self.next.entry(name.to_owned()).or_insert(2);

@@ -13,6 +13,8 @@
 //! | `attributes` | which cells become attributes of their row's message |
 //! | `preview/` | a look at a whole file that hands no row on |
 //! | `sink`, `frame` | where rows go, and how they travel between processes |
+//! | `styled`, `shape` | what a cell was in its file, for who writes it again |
+//! | `export/` | the file once more, with what became of its rows |
 //!
 //! The formats whose files are read cell by cell have their own readers here, on top of the zip
 //! and XML libraries. Calamine, which reads the old .xls for us, was measured and looked into for
@@ -26,6 +28,7 @@ mod cell;
 mod container;
 mod csv;
 mod date;
+pub mod export;
 mod format;
 pub mod frame;
 mod header;
@@ -36,8 +39,10 @@ pub mod options;
 mod package;
 pub mod preview;
 mod rows;
+mod shape;
 mod sheets;
 pub mod sink;
+mod styled;
 mod xls;
 mod xlsb;
 mod xlsx;
@@ -51,6 +56,7 @@ pub use frame::{Frame, RowsFrame};
 pub use limits::ReadLimits;
 pub use options::{CsvOptions, HeaderRow, ReadOptions, SheetChoice};
 pub use preview::{Preview, PreviewLimits, PreviewOptions};
+pub use shape::{CellOfRow, CellsOfRow, Shape};
 pub use sheets::Listed;
 pub use sink::{SheetHead, Sink, Stop, Totals};
 

@@ -11,6 +11,7 @@ use super::date::Epoch;
 use super::header::Names;
 use super::limits::{ReadLimits, too_large, unreadable};
 use super::options::HeaderRow;
+use super::shape::{CellOfRow, CellsOfRow, Shapes};
 use super::sink::{SheetHead, Sink, Stop, Totals};
 use rowmill_domain::{
     Address, ColumnNumber, Finding, FindingKind, Problem, ProblemKind, RowNumber,
@@ -22,6 +23,8 @@ struct Slot {
     column: u32,
     start: usize,
     end: usize,
+    /// Where its shape is, if shapes are kept.
+    nth: usize,
 }
 
 /// The header of the sheet at hand, ready to write rows with.
@@ -76,6 +79,7 @@ pub(crate) struct Rows<'a> {
     /// Why the row at hand cannot be taken.
     refused: Option<(Option<u32>, String)>,
     json: Vec<u8>,
+    shapes: Option<Shapes>,
 }
 
 impl<'a> Rows<'a> {
@@ -85,6 +89,7 @@ impl<'a> Rows<'a> {
         header_row: HeaderRow,
         attributes: &'a AttributeColumns,
     ) -> Self {
+        let shapes = sink.wants_cells().then(Shapes::default);
         Self {
             sink,
             limits,
@@ -105,6 +110,7 @@ impl<'a> Rows<'a> {
             notes: Vec::new(),
             refused: None,
             json: Vec::new(),
+            shapes,
         }
     }
 
@@ -154,6 +160,16 @@ impl<'a> Rows<'a> {
 
     /// Adds a cell to the row at hand; the column is counted from 0.
     pub(crate) fn cell(&mut self, column: u32, value: Value<'_>) -> Result<(), Stop> {
+        self.styled(column, value, "")
+    }
+
+    /// The same with the code of the cell's number format.
+    pub(crate) fn styled(
+        &mut self,
+        column: u32,
+        mut value: Value<'_>,
+        code: &str,
+    ) -> Result<(), Stop> {
         let start = self.values.len();
         let written = cell::write(&mut self.values, value, self.epoch);
         if written == Written::Nothing {
@@ -172,13 +188,19 @@ impl<'a> Rows<'a> {
             };
             let detail = format!("{what} takes {size} bytes as JSON; the limit is {limit}");
             self.refused.get_or_insert((Some(column), detail));
-            self.values.truncate(start);
-            self.values.extend_from_slice(b"null");
+            // Who writes the file again needs what stands there, as long as it is not too much.
+            if self.shapes.is_none() || self.values.len() > self.limits.row_bytes {
+                self.values.truncate(start);
+                self.values.extend_from_slice(b"null");
+                value = Value::Uncalculated;
+            }
         } else if let Written::Noted(note) = written {
             self.notes.push((self.slots.len(), note));
         }
         self.in_order &= self.slots.last().is_none_or(|last| last.column < column);
-        self.slots.push(Slot { column, start, end: self.values.len() });
+        let shapes = self.shapes.as_mut();
+        let nth = shapes.map_or(0, |shapes| shapes.push(value, written, code, self.epoch));
+        self.slots.push(Slot { column, start, end: self.values.len(), nth });
         Ok(())
     }
 
@@ -242,6 +264,9 @@ impl<'a> Rows<'a> {
         self.notes.clear();
         self.refused = None;
         self.in_order = true;
+        if let Some(shapes) = &mut self.shapes {
+            shapes.clear();
+        }
     }
 
     /// Whether the row has nothing but formulas without results.
@@ -316,12 +341,32 @@ impl<'a> Rows<'a> {
             self.refused =
                 Some((None, format!("the row takes {size} bytes as JSON; the limit is {limit}")));
         }
+        self.show_cells()?;
         if let Some((column, detail)) = self.refused.take() {
             self.totals.rejected_rows += 1;
             return self.find(FindingKind::Rejected, column, detail);
         }
         self.totals.rows += 1;
         self.sink.row(RowNumber(self.row), &self.json, self.attributes.of_row())
+    }
+
+    /// Shows the sink the row's cells, if it asks for them; they are in order of columns.
+    fn show_cells(&mut self) -> Result<(), Stop> {
+        let Some(shapes) = &self.shapes else { return Ok(()) };
+        let cells = self.slots.iter().map(|slot| CellOfRow {
+            column: slot.column,
+            json: &self.values[slot.start..slot.end],
+            shape: shapes.get(slot.nth),
+        });
+        let refused = self.refused.as_ref();
+        let row = CellsOfRow {
+            row: RowNumber(self.row),
+            json: &self.json,
+            refused: refused.map(|(column, detail)| (*column, detail.as_str())),
+            dates_from_1904: self.epoch == Epoch::Y1904,
+            cells: cells.collect(),
+        };
+        self.sink.cells(&row)
     }
 
     /// Puts the row's attributes together; cells are in order of columns.

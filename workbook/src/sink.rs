@@ -5,6 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::shape::CellsOfRow;
 use super::sheets::Listed;
 use rowmill_domain::{Finding, Problem, RowNumber};
 
@@ -73,4 +74,19 @@ pub trait Sink {
     /// # Errors
     /// Whatever makes it useless to go on.
     fn finding(&mut self, finding: Finding) -> Result<(), Stop>;
+
+    /// Whether [`Sink::cells`] is to be called.
+    fn wants_cells(&self) -> bool {
+        false
+    }
+
+    /// The cells of a row as they stand in the file, before [`Sink::row`], and of a row that is
+    /// rejected too.
+    ///
+    /// # Errors
+    /// Whatever makes it useless to go on.
+    fn cells(&mut self, row: &CellsOfRow<'_>) -> Result<(), Stop> {
+        let _ = row;
+        Ok(())
+    }
 }

@@ -9,13 +9,13 @@ use std::io::{BufReader, Read, Seek};
 use super::cell::Value;
 use super::container::Container;
 use super::date::Epoch;
-use super::format::Format;
 use super::limits::{ReadLimits, too_large, unreadable};
 use super::options::ReadOptions;
 use super::package;
 use super::rows::Rows;
 use super::sheets::{self, Listed};
 use super::sink::{Sink, Stop, Totals};
+use super::styled::Styled;
 use super::xlsx::{Strings, Workbook};
 use rowmill_domain::Problem;
 
@@ -44,7 +44,7 @@ const END_CELL_STYLES: u16 = 0x26A;
 /// No record of those we read comes near; what claims more is not believed.
 const LONGEST: u32 = 16 << 20;
 
-static PLAIN: Format = Format::Plain;
+static PLAIN: Styled = Styled::PLAIN;
 
 /// Reads a workbook.
 pub(crate) fn read<R: Read + Seek>(
@@ -125,7 +125,7 @@ fn read_strings<R: Read + Seek>(
 fn read_formats<R: Read + Seek>(
     container: &mut Container<R>,
     part: &str,
-) -> Result<Vec<Format>, Problem> {
+) -> Result<Vec<Styled>, Problem> {
     let mut custom = HashMap::new();
     let mut ids = Vec::new();
     let mut in_cells = false;
@@ -134,7 +134,7 @@ fn read_formats<R: Read + Seek>(
         let record = records.record();
         match kind {
             NUMBER_FORMAT => {
-                custom.insert(record.u16(0)?, Format::parse(&record.text(2)?.0));
+                custom.insert(record.u16(0)?, Styled::parse(&record.text(2)?.0));
             }
             CELL_STYLES => in_cells = true,
             END_CELL_STYLES => in_cells = false,
@@ -142,14 +142,14 @@ fn read_formats<R: Read + Seek>(
             _ => {}
         }
     }
-    let format = |id| custom.get(&id).cloned().unwrap_or_else(|| Format::builtin(u32::from(id)));
+    let format = |id| custom.get(&id).cloned().unwrap_or_else(|| Styled::builtin(u32::from(id)));
     Ok(ids.into_iter().map(format).collect())
 }
 
 fn read_sheet<R: Read>(
     mut records: Records<'_, R>,
     strings: &Strings,
-    formats: &[Format],
+    formats: &[Styled],
     rows: &mut Rows<'_>,
 ) -> Result<(), Stop> {
     let mut in_data = false;
@@ -180,19 +180,22 @@ fn read_cell(
     kind: u16,
     record: &Record<'_>,
     strings: &Strings,
-    formats: &[Format],
+    formats: &[Styled],
     rows: &mut Rows<'_>,
 ) -> Result<(), Stop> {
     let column = record.u32(0)?;
     // The upper byte holds flags.
-    let format = formats.get((record.u32(4)? & 0x00FF_FFFF) as usize).unwrap_or(&PLAIN);
+    let styled = formats.get((record.u32(4)? & 0x00FF_FFFF) as usize).unwrap_or(&PLAIN);
     if column >= 16_384 || rows.row() == 0 {
         let detail = "a cell stands where a sheet has none";
         return Err(unreadable(detail).at(rows.at(rows.row(), None)).into());
     }
+    let number = |value, rows: &mut Rows<'_>| {
+        rows.styled(column, Value::Float(value, &styled.format), &styled.code)
+    };
     match kind {
-        CELL_RK => rows.cell(column, Value::Float(rk(record.u32(8)?), format)),
-        CELL_REAL | FORMULA_REAL => rows.cell(column, Value::Float(record.f64(8)?, format)),
+        CELL_RK => number(rk(record.u32(8)?), rows),
+        CELL_REAL | FORMULA_REAL => number(record.f64(8)?, rows),
         CELL_BOOL | FORMULA_BOOL => rows.cell(column, Value::Bool(record.u8(8)? != 0)),
         CELL_ERROR | FORMULA_ERROR => rows.cell(column, Value::Error(error(record.u8(8)?))),
         CELL_TEXT | FORMULA_TEXT => rows.cell(column, Value::Text(&record.text(8)?.0)),

@@ -17,7 +17,8 @@ use crate::worker::{AnyHandler, HandlerError, Rate, WorkerLimits};
 ///
 /// Every row becomes a message in a small database beside the file (FILE.rowmill.db). The handler
 /// runs on many messages at once; failures are tried again; what became of each row is written to
-/// FILE.results.csv.
+/// FILE.results.csv and, beside the values as they stand in the file, to FILE.results.xlsx; rows that
+/// were rejected or are dead to FILE.failures.xlsx.
 ///
 /// Stopped half-way (Ctrl-C, a crash, a power cut) and started again with the same file, it goes on
 /// where it was: rows that were done are not run again. Started again after the end it says so.
@@ -98,6 +99,10 @@ pub(crate) struct Args {
     /// Where the results go. FILE.results.csv unless told
     #[arg(long, value_name = "PATH", env = "ROWMILL_RESULTS")]
     pub(super) results: Option<PathBuf>,
+
+    /// Write FILE.results.csv alone, no workbooks
+    #[arg(long, env = "ROWMILL_ONLY_CSV")]
+    pub(super) only_csv: bool,
 
     /// The database: postgres://… or sqlite:PATH. FILE.rowmill.db unless told; DATABASE_URL is
     /// looked at too

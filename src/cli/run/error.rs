@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::results::ResultsError;
+use super::workbooks::WorkbookError;
 use crate::broker::BrokerError;
 use crate::cli::metrics::CannotServe;
 use crate::config::ConfigFault;
@@ -63,6 +64,9 @@ pub(super) enum RunError {
     /// The results could not be written.
     #[error(transparent)]
     Results(#[from] ResultsError),
+    /// The workbook of results could not be written.
+    #[error(transparent)]
+    Workbook(#[from] WorkbookError),
 }
 
 impl From<LogError> for RunError {

@@ -16,6 +16,7 @@ use super::keeper::Keeper;
 use super::progress::{Bars, Tally};
 use super::report::{Report, Status};
 use super::results;
+use super::workbooks::{self, Original, Workbooks};
 use crate::broker::{BrokerError, Publishing, SqlBroker};
 use crate::cli::common::Common;
 use crate::config::Config;
@@ -136,6 +137,8 @@ impl Mill<'_> {
                 &path,
             )
             .await?;
+            let workbooks = self.workbooks(&loaded.upload).await?;
+            (report.workbook, report.failures) = (workbooks.results, workbooks.failures);
             // Recorded as ended only now: a crash in between writes the results again.
             self.store.control.set_ended(loaded.upload.id, true).await?;
             report.results = Some(path);
@@ -143,6 +146,24 @@ impl Mill<'_> {
         let ended = report.done + report.dead - counts_before;
         report.timed(begun.elapsed(), worked, ended);
         Ok(report)
+    }
+
+    /// Writes the workbooks beside the file, unless that is not wanted.
+    async fn workbooks(&self, upload: &Upload) -> Result<Workbooks, RunError> {
+        if self.args.only_csv {
+            return Ok(Workbooks::default());
+        }
+        let exe = std::env::current_exe()
+            .map_err(|source| RunError::Open { path: "/proc/self/exe".into(), source })?;
+        let original = Original {
+            store: &self.store,
+            upload,
+            file: &self.args.file,
+            read: self.args.read_limits(self.config)?,
+            config: self.config,
+            exe,
+        };
+        Ok(workbooks::write(&original).await?)
     }
 
     fn results_path(&self) -> PathBuf {

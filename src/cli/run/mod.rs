@@ -18,6 +18,7 @@ mod mill;
 mod progress;
 mod report;
 mod results;
+mod workbooks;
 
 use std::process::ExitCode;
 

@@ -47,6 +47,10 @@ pub(super) struct Report {
     /// Outcomes of this attempt by its seconds of work.
     pub(super) rows_per_second: f64,
     pub(super) results: Option<PathBuf>,
+    /// The file once more with its results, as a workbook.
+    pub(super) workbook: Option<PathBuf>,
+    /// The rows that can be corrected, if there are any.
+    pub(super) failures: Option<PathBuf>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -73,6 +77,8 @@ impl Report {
             seconds: 0.0,
             rows_per_second: 0.0,
             results: None,
+            workbook: None,
+            failures: None,
             findings: vec![],
         }
     }
@@ -123,9 +129,13 @@ impl Report {
             )?,
         }
         match &self.results {
-            Some(results) => writeln!(out, "results: {}", results.display()),
-            None => Ok(()),
+            Some(results) => writeln!(out, "results: {}", results.display())?,
+            None => return Ok(()),
         }
+        for path in self.workbook.iter().chain(&self.failures) {
+            writeln!(out, "         {}", path.display())?;
+        }
+        Ok(())
     }
 
     fn print_findings(&self) -> io::Result<()> {

@@ -2,7 +2,9 @@
 //! them.
 
 mod body;
+mod download;
 mod events;
+mod exports;
 mod feed;
 pub(super) mod linger;
 mod list;
@@ -39,6 +41,11 @@ pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
         .route("/uploads/{id}/rows", get(rows::rows::<B>))
         .route("/uploads/{id}/rejects", get(rejects::rejects::<B>))
         .route("/uploads/{id}/events", get(events::events::<B>))
+        .route("/uploads/{id}/results.xlsx", get(download::results_xlsx::<B>))
+        .route("/uploads/{id}/results.csv", get(download::results_csv::<B>))
+        .route("/uploads/{id}/results.ndjson", get(download::results_ndjson::<B>))
+        .route("/uploads/{id}/failures.xlsx", get(download::failures_xlsx::<B>))
+        .layer(Extension(exports::Exports::default()))
         .layer(Extension(watchers::Watchers::default()))
 }
 
@@ -53,6 +60,10 @@ pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
     rows::rows,
     rejects::rejects,
     events::events,
+    download::results_xlsx,
+    download::results_csv,
+    download::results_ndjson,
+    download::failures_xlsx,
 ))]
 struct Docs;
 

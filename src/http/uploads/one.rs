@@ -1,10 +1,11 @@
 //! `GET`, `DELETE /uploads/{id}`, and `POST /uploads/{id}/cancel` and `/retry`.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
+use axum::{Extension, Json};
 use uuid::Uuid;
 
+use super::exports::Exports;
 use super::params::Params;
 use super::{find, view};
 use crate::api;
@@ -122,6 +123,7 @@ pub(super) async fn retry<B: Broker + Clone>(
 /// upload that cannot be read.
 pub(super) async fn delete<B: Broker + Clone>(
     State(app): State<App<B>>,
+    Extension(exports): Extension<Exports>,
     PathName(id): PathName<Uuid>,
     uri: Uri,
 ) -> Result<StatusCode, ApiError> {
@@ -136,6 +138,7 @@ pub(super) async fn delete<B: Broker + Clone>(
             "the upload is not over: cancel it first, and let workers end what they have in hands",
         ));
     }
+    exports.forget(upload.id);
     if let Some(name) = upload.spool
         && let Err(error) = app.intake.settings().spool.remove(&name).await
     {

@@ -13,6 +13,7 @@
 //! of it or nothing; which one is not known to the caller.
 
 mod carried;
+mod ends;
 mod gather;
 mod look;
 mod outcomes;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub use carried::{CarriedBatch, End, Known};
+pub use ends::RowEnd;
 pub use look::Seen;
 pub use page::{CopyState, FindingAt, RowAt, RowPage, UploadRow};
 pub use postgres::sql::Statements as PostgresStatements;

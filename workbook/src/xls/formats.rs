@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::super::format::Format;
 use super::super::limits::{ReadLimits, too_large, unreadable};
+use super::super::styled::Styled;
 use super::{damaged, encrypted};
 use rowmill_domain::Problem;
 
@@ -26,7 +26,7 @@ const GRID_BYTES: u64 = 32 + 24;
 /// What a cell that a sheet claims costs while the sheet is read.
 const CLAIM_BYTES: u64 = 40;
 
-static PLAIN: Format = Format::Plain;
+static PLAIN: Styled = Styled::PLAIN;
 
 /// What the walk found.
 #[derive(Debug, Default)]
@@ -34,14 +34,14 @@ pub(super) struct Found {
     pub(super) codepage: Option<u16>,
     /// Whether it is of 1997 or later, when all text became UTF-16.
     pub(super) unicode: bool,
-    styles: Vec<Format>,
+    styles: Vec<Styled>,
     /// Style of the cells whose format is not plain, by sheet, row and column.
     cells: HashMap<(usize, u32, u32), u16>,
 }
 
 impl Found {
     /// The format of a number in a sheet.
-    pub(super) fn format(&self, sheet: usize, row: u32, column: u32) -> &Format {
+    pub(super) fn format(&self, sheet: usize, row: u32, column: u32) -> &Styled {
         let style = self.cells.get(&(sheet, row, column));
         style.and_then(|style| self.styles.get(usize::from(*style))).unwrap_or(&PLAIN)
     }
@@ -98,7 +98,7 @@ pub(super) fn walk(stream: &[u8], limits: &ReadLimits) -> Result<Found, Problem>
             ENCRYPTED => return Err(encrypted()),
             DATE_CODEPAGE => found.codepage = Some(u16_at(data, 0)),
             FORMAT => {
-                custom.insert(u16_at(data, 0), Format::parse(&format_text(data, new)));
+                custom.insert(u16_at(data, 0), Styled::parse(&format_text(data, new)));
             }
             STYLE => ids.push(u16_at(data, 2)),
             SHEET => sheets.push(u32_at(data, 0) as usize),
@@ -106,7 +106,7 @@ pub(super) fn walk(stream: &[u8], limits: &ReadLimits) -> Result<Found, Problem>
             _ => {}
         }
     }
-    let format = |id| custom.get(&id).cloned().unwrap_or_else(|| Format::builtin(u32::from(id)));
+    let format = |id| custom.get(&id).cloned().unwrap_or_else(|| Styled::builtin(u32::from(id)));
     found.styles = ids.into_iter().map(format).collect();
     found.unicode = new;
     let (mut spanned, mut claimed) = (0_u64, 0);
@@ -169,7 +169,7 @@ fn walk_sheet(
 
 impl Found {
     fn note(&mut self, sheet: usize, row: u32, column: u32, style: u16) {
-        if self.styles.get(usize::from(style)).is_some_and(|format| *format != Format::Plain) {
+        if self.styles.get(usize::from(style)).is_some_and(|styled| !styled.is_plain()) {
             self.cells.insert((sheet, row, column), style);
         }
     }

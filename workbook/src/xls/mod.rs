@@ -159,15 +159,18 @@ fn read_range(
     for (row, cells) in (first_row..).zip(range.rows()) {
         rows.begin_row(row + 1)?;
         for (column, cell) in (first_column..).zip(cells) {
-            let format = found.format(sheet, row, column);
+            let styled = found.format(sheet, row, column);
+            let (format, code) = (&styled.format, &styled.code);
             match cell {
                 Data::Empty => {}
                 Data::String(text) if mac => {
                     rows.cell(column, Value::Text(&from_mac(text)))?;
                 }
                 Data::String(text) => rows.cell(column, Value::Text(text))?,
-                Data::Int(value) => rows.cell(column, Value::Float(*value as f64, format))?,
-                Data::Float(value) => rows.cell(column, Value::Float(*value, format))?,
+                Data::Int(value) => {
+                    rows.styled(column, Value::Float(*value as f64, format), code)?;
+                }
+                Data::Float(value) => rows.styled(column, Value::Float(*value, format), code)?,
                 Data::Bool(value) => rows.cell(column, Value::Bool(*value))?,
                 Data::Error(error) => rows.cell(column, Value::Error(&error.to_string()))?,
                 Data::DateTime(date) => {
@@ -175,7 +178,7 @@ fn read_range(
                         Format::Plain | Format::Zeros(_) => &Format::DateTime,
                         known => known,
                     };
-                    rows.cell(column, Value::Float(date.as_f64(), format))?;
+                    rows.styled(column, Value::Float(date.as_f64(), format), code)?;
                 }
                 other => rows.cell(column, Value::Text(&other.to_string()))?,
             }

@@ -10,6 +10,7 @@ use super::super::format::Format;
 use super::super::limits::unreadable;
 use super::super::rows::Rows;
 use super::super::sink::Stop;
+use super::super::styled::Styled;
 use super::super::xml::{self, Xml};
 use super::strings::{self, Strings};
 
@@ -23,7 +24,7 @@ struct Sheet<'a, 'b, R: Read> {
     xml: Xml<R>,
     part: &'a str,
     strings: &'a Strings,
-    formats: &'a [Format],
+    formats: &'a [Styled],
     rows: &'a mut Rows<'b>,
     /// The row at hand does not say its number; its first cell may.
     untold: bool,
@@ -59,7 +60,7 @@ pub(super) fn read<R: Read>(
     read: R,
     part: &str,
     strings: &Strings,
-    formats: &[Format],
+    formats: &[Styled],
     rows: &mut Rows<'_>,
 ) -> Result<(), Stop> {
     let xml = xml::open(part, read)?;
@@ -258,12 +259,20 @@ impl<R: Read> Sheet<'_, '_, R> {
     fn value(&mut self, column: u32, style: usize, kind: Kind) -> Result<(), Stop> {
         let text = self.text.as_str();
         let value = match kind {
-            Kind::Number => Value::Digits(text, self.formats.get(style).unwrap_or(&PLAIN)),
+            Kind::Number => {
+                let Some(styled) = self.formats.get(style) else {
+                    return self.rows.cell(column, Value::Digits(text, &PLAIN));
+                };
+                return self.rows.styled(column, Value::Digits(text, &styled.format), &styled.code);
+            }
             Kind::Text | Kind::Inline => {
                 return self.rows.cell(column, Value::Text(&strings::unescape(text)));
             }
             Kind::Error => Value::Error(text.trim()),
-            Kind::Iso => Value::Iso(text),
+            Kind::Iso => {
+                let code = self.formats.get(style).map_or("", |styled| &*styled.code);
+                return self.rows.styled(column, Value::Iso(text), code);
+            }
             Kind::Bool => match text.trim() {
                 "1" => Value::Bool(true),
                 "0" => Value::Bool(false),

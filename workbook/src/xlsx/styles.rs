@@ -6,7 +6,7 @@ use std::io::{Read, Seek};
 use quick_xml::events::Event;
 
 use super::super::container::Container;
-use super::super::format::Format;
+use super::super::styled::Styled;
 use super::super::xml;
 use rowmill_domain::Problem;
 
@@ -14,8 +14,8 @@ use rowmill_domain::Problem;
 pub(super) fn read<R: Read + Seek>(
     container: &mut Container<R>,
     part: &str,
-) -> Result<Vec<Format>, Problem> {
-    let mut custom: HashMap<u32, Format> = HashMap::new();
+) -> Result<Vec<Styled>, Problem> {
+    let mut custom: HashMap<u32, Styled> = HashMap::new();
     let mut ids = Vec::new();
     let mut in_cells = false;
     let mut xml = xml::open(part, container.part(part)?)?;
@@ -27,7 +27,7 @@ pub(super) fn read<R: Read + Seek>(
                 "numFmt" => {
                     let id = xml::attribute(&e, "numFmtId").and_then(|id| id.trim().parse().ok());
                     if let (Some(id), Some(code)) = (id, xml::attribute(&e, "formatCode")) {
-                        custom.insert(id, Format::parse(&code));
+                        custom.insert(id, Styled::parse(&code));
                     }
                 }
                 "cellXfs" => in_cells = true,
@@ -43,6 +43,6 @@ pub(super) fn read<R: Read + Seek>(
         }
     }
     // What the file spells out wins over the number's usual meaning.
-    let format = |id: u32| custom.get(&id).cloned().unwrap_or_else(|| Format::builtin(id));
+    let format = |id: u32| custom.get(&id).cloned().unwrap_or_else(|| Styled::builtin(id));
     Ok(ids.into_iter().map(format).collect())
 }

@@ -2,6 +2,7 @@
 
 use super::PostgresLog;
 use crate::domain::RowNumber;
+use crate::store::log::ends::RangeColumns;
 use crate::store::log::rows::{PageBatch, PageOutcome, page};
 use crate::store::log::types::{
     BLOCK, Covered, LogError, PageAfter, QueueId, RowOutcome, UploadId,
@@ -87,28 +88,63 @@ impl PostgresLog {
         let mut blocks: Vec<i64> = firsts.iter().map(|first| first / BLOCK * BLOCK).collect();
         blocks.sort_unstable();
         blocks.dedup();
-        let outcomes: Vec<PageOutcome> = sqlx::query_as::<_, OutcomeColumns>(
+        let outcomes = self.outcomes_of_blocks(queue, &blocks).await?;
+        Ok((page(&batches, messages, &outcomes)?, Some(next)))
+    }
+
+    /// The outcomes that begin in blocks, given by their first numbers.
+    pub(in crate::store::log) async fn outcomes_of_blocks(
+        &self,
+        queue: QueueId,
+        blocks: &[i64],
+    ) -> Result<Vec<PageOutcome>, LogError> {
+        let outcomes = sqlx::query_as::<_, OutcomeColumns>(
             "select o.first_id, o.last_id, o.kind, o.mask, o.ids, o.attempts, o.items, o.settled_at \
              from unnest($1::int8[]) b(first) \
              join outcome o on o.queue_id=$2 and o.first_id>=b.first and o.first_id<b.first+$3",
         )
-        .bind(&blocks)
+        .bind(blocks)
         .bind(queue.0)
         .bind(BLOCK)
         .fetch_all(&self.pool)
-        .await?
-        .into_iter()
-        .map(|(first_id, last_id, kind, mask, ids, attempts, items, settled_at)| PageOutcome {
-            first_id,
-            last_id,
-            kind,
-            mask,
-            ids,
-            attempts,
-            items,
-            settled_at,
-        })
-        .collect();
-        Ok((page(&batches, messages, &outcomes)?, Some(next)))
+        .await?;
+        let outcome = |(first_id, last_id, kind, mask, ids, attempts, items, settled_at)| {
+            PageOutcome { first_id, last_id, kind, mask, ids, attempts, items, settled_at }
+        };
+        Ok(outcomes.into_iter().map(outcome).collect())
+    }
+
+    /// The batches that come after a place, in the order of their rows.
+    pub(in crate::store::log) async fn ranges_after(
+        &self,
+        upload: UploadId,
+        after: PageAfter,
+        most: i64,
+    ) -> Result<Vec<RangeColumns>, LogError> {
+        let (sheet, row) = after.0.unzip();
+        Ok(sqlx::query_as(
+            "select sheet, first_row, last_row, first_id, n from batch \
+             where upload_id=$1 and ($2::smallint is null or (sheet,first_row)>($2,$3)) \
+             order by sheet, first_row limit $4",
+        )
+        .bind(upload.0)
+        .bind(sheet)
+        .bind(row)
+        .bind(most)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// The rows of messages, from a number to before another.
+    pub(in crate::store::log) async fn rows_of(
+        &self,
+        first: i64,
+        past: i64,
+    ) -> Result<Vec<(i64, i32)>, LogError> {
+        Ok(sqlx::query_as("select id, \"row\" from message where id>=$1 and id<$2 order by id")
+            .bind(first)
+            .bind(past)
+            .fetch_all(&self.pool)
+            .await?)
     }
 }

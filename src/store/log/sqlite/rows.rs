@@ -4,6 +4,7 @@ use sqlx::Row;
 
 use super::{SqliteLog, from_json};
 use crate::domain::RowNumber;
+use crate::store::log::ends::RangeColumns;
 use crate::store::log::rows::{PageBatch, PageOutcome, page};
 use crate::store::log::types::{
     BLOCK, Covered, LogError, PageAfter, QueueId, RowOutcome, UploadId,
@@ -86,6 +87,16 @@ impl SqliteLog {
         // See the same function of PostgreSQL: an outcome begins in the block of its messages.
         blocks.sort_unstable();
         blocks.dedup();
+        let outcomes = self.outcomes_of_blocks(queue, &blocks).await?;
+        Ok((page(&batches, messages, &outcomes)?, Some(next)))
+    }
+
+    /// The outcomes that begin in blocks, given by their first numbers.
+    pub(in crate::store::log) async fn outcomes_of_blocks(
+        &self,
+        queue: QueueId,
+        blocks: &[i64],
+    ) -> Result<Vec<PageOutcome>, LogError> {
         let mut outcomes = vec![];
         for block in blocks {
             let rows = sqlx::query(
@@ -110,6 +121,40 @@ impl SqliteLog {
                 });
             }
         }
-        Ok((page(&batches, messages, &outcomes)?, Some(next)))
+        Ok(outcomes)
+    }
+
+    /// The batches that come after a place, in the order of their rows.
+    pub(in crate::store::log) async fn ranges_after(
+        &self,
+        upload: UploadId,
+        after: PageAfter,
+        most: i64,
+    ) -> Result<Vec<RangeColumns>, LogError> {
+        let (sheet, row) = after.0.unzip();
+        Ok(sqlx::query_as(
+            "select sheet, first_row, last_row, first_id, n from batch \
+             where upload_id=?1 and (?2 is null or (sheet,first_row)>(?2,?3)) \
+             order by sheet, first_row limit ?4",
+        )
+        .bind(upload.0)
+        .bind(sheet)
+        .bind(row)
+        .bind(most)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    /// The rows of messages, from a number to before another.
+    pub(in crate::store::log) async fn rows_of(
+        &self,
+        first: i64,
+        past: i64,
+    ) -> Result<Vec<(i64, i32)>, LogError> {
+        Ok(sqlx::query_as("select id, \"row\" from message where id>=? and id<? order by id")
+            .bind(first)
+            .bind(past)
+            .fetch_all(&self.readers)
+            .await?)
     }
 }
