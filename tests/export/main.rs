@@ -10,7 +10,6 @@ mod python;
 #[allow(dead_code)]
 mod scene;
 #[path = "../support/server.rs"]
-#[allow(dead_code)]
 mod server;
 #[macro_use]
 #[path = "../support/mod.rs"]
