@@ -9,10 +9,10 @@ const PATIENCE = 30_000;
 
 /** What went wrong, as the server says it; `status` 0 when it could not be reached. */
 export class Fault extends Error {
-  constructor(status, problem) {
-    super(problem.detail ?? problem.title);
-    Object.assign(this, { status, problem, title: problem.title, detail: problem.detail });
-  }
+	constructor(status, problem) {
+		super(problem.detail ?? problem.title);
+		Object.assign(this, { status, problem, title: problem.title, detail: problem.detail });
+	}
 }
 
 /** A path as this page reaches it. */
@@ -23,11 +23,11 @@ export const fill = (path, names) => path.replace(/\{(\w+)\}/g, (_, name) => enc
 
 /** A refusal's words, whatever form they came in. */
 export function fault(status, text) {
-  try {
-    const problem = JSON.parse(text);
-    if (problem?.title) return new Fault(status, problem);
-  } catch { /* a proxy may answer what is no JSON */ }
-  return new Fault(status, { title: `The server answered ${status}`, detail: "It did not say why." });
+	try {
+		const problem = JSON.parse(text);
+		if (problem?.title) return new Fault(status, problem);
+	} catch { /* a proxy may answer what is no JSON */ }
+	return new Fault(status, { title: `The server answered ${status}`, detail: "It did not say why." });
 }
 
 /**
@@ -35,29 +35,29 @@ export function fault(status, text) {
  * of 401 (`nokey`). An aborted `signal` rejects with its AbortError.
  */
 export async function ask(method, path, { body, signal } = {}) {
-  const response = await raw(method, path, { body, signal });
-  if (!response.ok) {
-    const refused = fault(response.status, await response.text());
-    if (response.status === 401) document.dispatchEvent(new CustomEvent("nokey"));
-    throw refused;
-  }
-  return response.status === 204 ? null : response.json();
+	const response = await raw(method, path, { body, signal });
+	if (!response.ok) {
+		const refused = fault(response.status, await response.text());
+		if (response.status === 401) document.dispatchEvent(new CustomEvent("nokey"));
+		throw refused;
+	}
+	return response.status === 204 ? null : response.json();
 }
 
 /** Asks, and answers whatever came. */
 export async function raw(method, path, { body, signal } = {}) {
-  const signals = [AbortSignal.timeout(PATIENCE), signal].filter(Boolean);
-  const init = { method, signal: AbortSignal.any(signals), headers: { accept: "application/json" } };
-  if (body !== undefined) {
-    init.body = JSON.stringify(body);
-    init.headers["content-type"] = "application/json";
-  }
-  try {
-    return await fetch(here(path), init);
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new Fault(0, { title: "The server cannot be reached", detail: "Nothing is lost: what it has taken, it keeps." });
-  }
+	const signals = [AbortSignal.timeout(PATIENCE), signal].filter(Boolean);
+	const init = { method, signal: AbortSignal.any(signals), headers: { accept: "application/json" } };
+	if (body !== undefined) {
+		init.body = JSON.stringify(body);
+		init.headers["content-type"] = "application/json";
+	}
+	try {
+		return await fetch(here(path), init);
+	} catch (error) {
+		if (signal?.aborted) throw error;
+		throw new Fault(0, { title: "The server cannot be reached", detail: "Nothing is lost: what it has taken, it keeps." });
+	}
 }
 
 let described = {};
@@ -65,28 +65,28 @@ let scopes = new Set();
 
 /** Reads what the server does, once. */
 export async function learn() {
-  described = (await ask("GET", "openapi.json")).paths;
+	described = (await ask("GET", "openapi.json")).paths;
 }
 
 /** From now on these scopes are held. */
 export function hold(held) {
-  scopes = new Set(held);
+	scopes = new Set(held);
 }
 
 const operation = (method, path) => described[path]?.[method.toLowerCase()];
 
 /** Whether the server does that, and for whoever sits here. */
 export function can(method, path) {
-  const found = operation(method, path);
-  if (!found) return false;
-  const asked = (found.security ?? []).map((one) => one.session ?? one.key ?? []);
-  return asked.some((one) => one.every((scope) => scopes.has(scope) || scopes.has("admin")));
+	const found = operation(method, path);
+	if (!found) return false;
+	const asked = (found.security ?? []).map((one) => one.session ?? one.key ?? []);
+	return asked.some((one) => one.every((scope) => scopes.has(scope) || scopes.has("admin")));
 }
 
 /** Whether an operation takes this parameter. */
 export const takes = (method, path, name) =>
-  (operation(method, path)?.parameters ?? []).some((parameter) => parameter.name === name);
+	(operation(method, path)?.parameters ?? []).some((parameter) => parameter.name === name);
 
 /** The described paths that begin so, with what follows. */
 export const pathsAfter = (start) =>
-  Object.keys(described).filter((path) => path.startsWith(start)).map((path) => path.slice(start.length));
+	Object.keys(described).filter((path) => path.startsWith(start)).map((path) => path.slice(start.length));

@@ -10,24 +10,24 @@ import { who } from "./session.js";
 const main = document.getElementById("main");
 
 async function begin() {
-  try {
-    await learn();
-    await who();
-  } catch (fault) {
-    if (!(fault instanceof Fault)) throw fault;
-    return problem(main, fault, begin);
-  }
-  routes();
+	try {
+		await learn();
+		await who();
+	} catch (fault) {
+		if (!(fault instanceof Fault)) throw fault;
+		return problem(main, fault, begin);
+	}
+	routes();
 }
 
 // What nobody foresaw is told, not swallowed.
 addEventListener("unhandledrejection", ({ reason }) => {
-  if (reason?.name !== "AbortError") console.error(reason);
+	if (reason?.name !== "AbortError") console.error(reason);
 });
 
 // A file that is dropped where none is taken must not replace the page.
 for (const name of ["dragover", "drop"]) {
-  addEventListener(name, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
+	addEventListener(name, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
 }
 
 begin();

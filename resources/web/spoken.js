@@ -9,11 +9,11 @@ let last = 0;
 
 /** Says how far something is, unless that was said a moment ago. */
 export function report(text) {
-  if (Date.now() - last >= EVERY) announce(text);
+	if (Date.now() - last >= EVERY) announce(text);
 }
 
 /** Says what has happened, at once. */
 export function announce(text) {
-  last = Date.now();
-  write(document.getElementById("spoken"), text);
+	last = Date.now();
+	write(document.getElementById("spoken"), text);
 }

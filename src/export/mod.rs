@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
 use crate::domain::Problem;
+use crate::ingest::spool::{Spool, SpoolError};
 use crate::store::control::Upload;
 use crate::store::log::LogError;
 use crate::store::{Store, StoreError};
@@ -34,7 +35,7 @@ pub struct Job {
     /// Whose results.
     pub upload: Upload,
     /// Its original.
-    pub file: PathBuf,
+    pub original: Original,
     /// Which rows.
     pub what: ExportWhat,
     /// In which form.
@@ -51,6 +52,15 @@ pub struct Job {
     pub limits: ExportLimits,
     /// Where files lie while they are written; it is made if it is missing.
     pub directory: PathBuf,
+}
+
+/// Where an upload's file is.
+#[derive(Debug)]
+pub enum Original {
+    /// On this machine.
+    Here(PathBuf),
+    /// In the spool, under the name that is recorded with the upload.
+    InSpool(Spool, String),
 }
 
 /// A file that was written. It is removed when this is dropped.
@@ -77,6 +87,9 @@ pub enum BuildError {
         /// Why.
         source: io::Error,
     },
+    /// The original is not to be had from the spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The process that writes cannot be started.
     #[error("the process that writes cannot be started: {0}")]
     Start(#[source] io::Error),
@@ -104,13 +117,23 @@ pub async fn build(job: &Job, progress: &Progress) -> Result<Built, BuildError> 
     let writing = |source| BuildError::Write { path: job.directory.clone(), source };
     tokio::fs::create_dir_all(&job.directory).await.map_err(writing)?;
     let gathered = gather::gather(job).await?;
+    // A copy of what is in a bucket goes when this goes.
+    let fetched;
+    let file = match &job.original {
+        Original::Here(path) => path.clone(),
+        Original::InSpool(spool, name) => {
+            let Upload { bytes, content_hash, .. } = &job.upload;
+            fetched = spool.local(name, *bytes, content_hash).await?;
+            fetched.path().to_owned()
+        }
+    };
     let out = unfinished(&job.directory).map_err(writing)?;
     let damaged = |error: serde_json::Error| StoreError::Damaged(error.to_string());
     let options: ReadOptions = serde_json::from_str(&job.upload.options).map_err(damaged)?;
     let plan = ExportPlan {
         what: job.what,
         form: job.form,
-        file: job.file.clone(),
+        file,
         options,
         limits: job.read.clone(),
         ends: gathered.ends.to_path_buf(),

@@ -165,6 +165,16 @@ class Browser:
             }
         """, data, name)
 
+    def send(self, path, name, anew=False):
+        """Drops a file, and sends it once it was looked at; `anew` although it was sent before."""
+        self.drop_options(anew)
+        self.drop(path, name)
+        self.press("Upload", ".tray")
+
+    def drop_options(self, anew):
+        self.seen("#give-h")
+        self.run("document.querySelector('#o-dedupe').checked = !arguments[0]", anew)
+
     def shot(self, name):
         SHOTS.mkdir(parents=True, exist_ok=True)
         self.driver.save_screenshot(str(SHOTS / f"{name}-{self.theme}.png"))

@@ -13,7 +13,7 @@ url, home = sys.argv[1], pathlib.Path(sys.argv[2])
 for theme in ["light", "dark"]:
     with Browser(theme, (1100, 980)) as page:
         page.go(f"{url}/")
-        page.drop(workbook(home / "orders.xlsx", 400), "orders.xlsx")
+        page.send(workbook(home / "orders.xlsx", 400), "orders.xlsx", anew=True)
         page.press("Watch", ".tray")
         page.says(".head .pill", "Waiting for workers")
         with worker(url, more=["--rate", "20"], error="the shop knows no such customer"):

@@ -31,7 +31,7 @@ server = serve()
 try:
     with Browser() as page:
         page.go(f"{url}/")
-        page.drop(workbook(home / "orders.xlsx"), "orders.xlsx")
+        page.send(workbook(home / "orders.xlsx"), "orders.xlsx")
         page.says(".cards", f"0 of {ROWS} rows done")
         page.press("orders.xlsx", ".cards")
         page.says(".head .pill", "Waiting for workers")

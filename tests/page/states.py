@@ -53,13 +53,16 @@ def lists(page):
     state(page, "uploads-options")
     page.seen(".options summary").click()
     page.drop(workbook(home / "orders.xlsx"), EVIL_NAME)
+    page.says(".preview", "to be published")
+    state(page, "uploads-looked")
+    page.press("Upload", ".tray")
     (home / "broken.xlsx").write_bytes(b"PK\x03\x04 and nothing more")
     page.choose(home / "broken.xlsx")
     page.until("both", lambda: page.all(".file[data-state=refused]") and page.all(".file[data-state=taken]"))
     page.says(".cards", EVIL_NAME)
     state(page, "uploads-sent")
     # A name that does not break where it should must not make the page wide.
-    page.drop(home / "orders.xlsx", "w" * 120 + ".xlsx")
+    page.send(home / "orders.xlsx", "w" * 120 + ".xlsx", anew=True)
     page.says(".cards", "wwww")
     state(page, "uploads-long-name")
 
@@ -90,7 +93,7 @@ def upload(page):
 
 def queue(page):
     page.go(f"{url}/#/")
-    page.drop(home / "orders.xlsx", "again.xlsx")
+    page.send(home / "orders.xlsx", "again.xlsx", anew=True)
     page.says(".cards", "again.xlsx")
     page.go(f"{url}/#/queues")
     page.says(".card", "Nobody takes")

@@ -52,6 +52,13 @@ with Browser() as page:
 
     # It is dropped, received, and stands in the list.
     page.drop(workbook(home / "orders.xlsx"), EVIL_NAME)
+    page.says(".preview", f"{ROWS} rows to be published")
+    page.says(".preview", "Row 1 of Orders names the columns")
+    page.says(".preview", EVIL_CELL)
+    page.says(".preview", "Orders!C12")
+    harmless(page)
+    page.says("main", "No uploads yet")
+    page.press("Upload", ".tray")
     page.says(".tray", "Taken")
     page.says(".tray", EVIL_NAME)
     page.says(".cards", EVIL_NAME)
@@ -132,6 +139,7 @@ with Browser() as page:
 
     # Another waits in its queue, is looked at there, and is purged, which is asked twice.
     page.choose(home / "orders.xlsx")
+    page.press("Upload", ".tray")
     page.says(".cards", f"0 of {ROWS} rows done")
     page.press("Queues", ".top")
     page.says(".card", "Nobody takes")

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rowmill::broker::{AnyBroker, Broker, Carrying, MessageBody, RelayLimits, Source};
+use rowmill::broker::{AnyBroker, Broker, Carrying, MessageBody, Source};
 use rowmill::domain::{Delivery, QueueName, Settlement, TopicName, Verdict};
 use rowmill::store::Store;
 use rowmill::store::control::NewQueue;
@@ -20,7 +20,7 @@ pub(super) struct Ours {
 
 impl Ours {
     pub(super) async fn open(store: &Store, url: &str, outcomes: bool) -> Self {
-        let carrying = Carrying { url: Some(url.to_owned()), limits: RelayLimits::default() };
+        let carrying = Carrying { url: Some(url.to_owned()), ..Carrying::default() };
         let broker = carrying.open(store).await.unwrap().expect("a carrier");
         let name = format!("bench-{}", uuid::Uuid::new_v4().simple());
         let (topic, queue) = (name.parse().unwrap(), name.parse::<QueueName>().unwrap());

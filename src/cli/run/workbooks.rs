@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::results::with_suffix;
 use crate::config::Config;
-use crate::export::{BuildError, Job, Progress, build};
+use crate::export::{self, BuildError, Job, Progress, build};
 use crate::store::Store;
 use crate::store::control::Upload;
 use crate::workbook::ReadLimits;
@@ -71,7 +71,7 @@ async fn one(
     let job = Job {
         store: original.store.clone(),
         upload: original.upload.clone(),
-        file: original.file.to_owned(),
+        original: export::Original::Here(original.file.to_owned()),
         what,
         form: ExportForm::Xlsx,
         open: false,

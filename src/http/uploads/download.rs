@@ -18,7 +18,7 @@ use super::find;
 use super::params::Params;
 use crate::api;
 use crate::broker::Broker;
-use crate::export::{BuildError, Job};
+use crate::export::{BuildError, Job, Original};
 use crate::http::extract::PathName;
 use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
@@ -168,12 +168,12 @@ fn job<B: Broker + Clone>(
     let settings = app.intake.settings();
     let limits = app.limits.exports.clone();
     let directory = match limits.directory.as_os_str().is_empty() {
-        true => settings.spool.join("exports"),
+        true => settings.spool.directory_here().join("exports"),
         false => limits.directory.clone(),
     };
     Job {
         store: app.store.clone(),
-        file: settings.spool.join(spool),
+        original: Original::InSpool(settings.spool.clone(), spool.to_owned()),
         what,
         form,
         open,

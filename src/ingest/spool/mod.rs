@@ -91,6 +91,15 @@ impl Spool {
         }
     }
 
+    /// A directory of this machine for files that belong to what is in the spool.
+    pub fn directory_here(&self) -> &Path {
+        match &self.kind {
+            Kind::Directory(path) => path,
+            #[cfg(feature = "s3")]
+            Kind::Bucket(bucket) => bucket.directory_here(),
+        }
+    }
+
     /// Makes it ready: directories that are missing are made, a bucket is written to.
     ///
     /// # Errors

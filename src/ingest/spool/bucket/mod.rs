@@ -124,6 +124,11 @@ impl Bucket {
         &self.place
     }
 
+    /// Where its working files lie.
+    pub(super) fn directory_here(&self) -> &std::path::Path {
+        &self.limits.work
+    }
+
     /// Makes the working directory, and sees whether the bucket can be written to.
     pub(super) async fn prepare(&self) -> Result<(), SpoolError> {
         let path = &self.limits.work;

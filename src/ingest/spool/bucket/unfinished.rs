@@ -79,9 +79,8 @@ fn read(text: &str) -> Result<Vec<Unfinished>, quick_xml::Error> {
                 within.push(name);
             }
             Event::End(_) => {
-                if within.pop().as_deref() == Some("Upload") {
-                    all.extend(one.take());
-                }
+                let ended = within.pop();
+                all.extend(one.take_if(|_| ended.as_deref() == Some("Upload")));
             }
             Event::Text(piece) => {
                 let [.., parent, name] = &within[..] else { continue };
