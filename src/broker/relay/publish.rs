@@ -157,7 +157,7 @@ impl<C: Carrier> Inner<C> {
                 NotPublished::KeyReused => BrokerError::KeyReused,
                 error => BrokerError::Store(Box::new(error)),
             })?;
-            return self.copies(placed);
+            return self.copies(&placed);
         }
         let numbers: Vec<i64> = match &once {
             // The same again if this is asked again after a crash.
@@ -180,9 +180,9 @@ impl<C: Carrier> Inner<C> {
                 self.names.forget();
                 return Err(BrokerError::NoTopic(name.clone()));
             }
-            let placed = match self.send_messages(&routes, &messages, &numbers).await {
+            let (placed, copies) = match self.send_messages(&routes, &messages, &numbers).await {
                 Err(BrokerError::NoQueue(_)) => continue,
-                placed => placed?,
+                sent => sent?,
             };
             if let Some(once) = once {
                 let answer = serde_json::to_string(&placed)
@@ -191,7 +191,7 @@ impl<C: Carrier> Inner<C> {
                 let publication = Publication { key, fingerprint, answer };
                 self.store.log.remember_publication(topic, &publication).await?;
             }
-            return self.copies(placed);
+            return Ok(copies);
         }
         Err(LogError::RoutesChanged.into())
     }
@@ -201,7 +201,7 @@ impl<C: Carrier> Inner<C> {
         routes: &Arc<Routes>,
         messages: &[MessageBody],
         numbers: &[i64],
-    ) -> Result<Vec<Vec<Placed>>, BrokerError> {
+    ) -> Result<(Vec<Vec<Placed>>, Vec<Vec<CopyOf>>), BrokerError> {
         let now_ms = self.store.clock.now_ms();
         let routed = route(routes, messages.len(), |at, name| {
             messages.get(at)?.attributes.get(name).map(|value| Cow::Borrowed(value.as_str()))
@@ -224,9 +224,12 @@ impl<C: Carrier> Inner<C> {
             }
             sends.push((route, times, places));
         }
+        // An id costs a keyed hash: each is made once, for the parcel and for the answer.
+        let copies = self.copies(&placed)?;
         let make = |queue: QueueId, times: Times, at: usize| {
-            let (body, number) = (messages.get(at)?, *numbers.get(at)?);
-            let id = self.id_of(queue, number).to_string();
+            let body = messages.get(at)?;
+            let place = placed.get(at)?.iter().position(|placed| placed.queue() == queue)?;
+            let id = copies.get(at)?.get(place)?.id.to_string();
             Some(parcel(id, body.data.clone(), body.attributes.clone(), times))
         };
         let most = self.carrier.abilities().parcel_bytes;
@@ -254,11 +257,11 @@ impl<C: Carrier> Inner<C> {
                 )));
             }
         }
-        Ok(placed)
+        Ok((placed, copies))
     }
 
-    fn copies(&self, placed: Vec<Vec<Placed>>) -> Result<Vec<Vec<CopyOf>>, BrokerError> {
-        let copy = |placed: Placed| {
+    fn copies(&self, placed: &[Vec<Placed>]) -> Result<Vec<Vec<CopyOf>>, BrokerError> {
+        let copy = |placed: &Placed| {
             let damaged = |_| StoreError::Damaged("a queue without a name".into());
             Ok(CopyOf {
                 queue: placed.name.parse().map_err(damaged)?,
@@ -267,7 +270,7 @@ impl<C: Carrier> Inner<C> {
                 retention: placed.retention(),
             })
         };
-        placed.into_iter().map(|copies| copies.into_iter().map(copy).collect()).collect()
+        placed.iter().map(|copies| copies.iter().map(copy).collect()).collect()
     }
 
     /// Whether what is being asked was done before, by a call whose answer was lost.
