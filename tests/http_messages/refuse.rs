@@ -65,7 +65,6 @@ async fn wrong_paths_and_queries_are_told(database: TestDatabase) {
         ("/queues/ro%20ws/messages", 422),
         ("/queues/%FF/messages", 422),
         ("/queues/nowhere/messages", 404),
-        ("/", 404),
         ("/nowhere/at/all?x=1", 404),
         ("/queues/rows/nothing", 404),
     ] {

@@ -1,7 +1,9 @@
 //! Messages by their ids alone; looking without taking; cancelling what waits.
 
 use reqwest::Method;
-use rowmill::api::{AckOne, ExtendOne, MessageState, NackOne, QueueTerms, RejectOne};
+use rowmill::api::{
+    AckOne, ExtendOne, MessageState, NackOne, NewRetryBackoff, QueueTerms, RejectOne,
+};
 use serde_json::{Value, json};
 
 use crate::api::{Api, answer, message, refused};
@@ -75,7 +77,9 @@ async fn a_message_tells_all_about_itself(database: TestDatabase) {
 
 async fn a_body_may_be_left_out(database: TestDatabase) {
     let api = Api::on(&database).await;
-    api.provide("orders", QueueTerms::default()).await;
+    // What is nacked stays away: it must not come where the next is waited for.
+    let away = NewRetryBackoff { first_seconds: Some(600.0), ..NewRetryBackoff::default() };
+    api.provide("orders", QueueTerms { retry_backoff: Some(away), ..QueueTerms::default() }).await;
     let put = |id: &str, what: &str| {
         api.http.request(Method::PUT, format!("{}/messages/{id}/{what}", api.url))
     };
