@@ -152,9 +152,10 @@ impl State {
 
 impl Carrier for Engine {
     fn abilities(&self) -> Abilities {
+        let state = self.state();
         Abilities {
-            delay_most: self.state().delay_most,
-            retention_most: self.state().retention_most,
+            delay_most: state.delay_most,
+            retention_most: state.retention_most,
             parcel_bytes: 1 << 20,
             receipts_travel: false,
             extend: true,
