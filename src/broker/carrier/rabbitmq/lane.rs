@@ -20,7 +20,7 @@ use lapin::types::DeliveryTag;
 use lapin::{BasicProperties, Channel, Consumer};
 use tokio::time::Instant;
 
-use super::settle::Asked;
+use super::settle::{self, Asked};
 use crate::domain::QueueName;
 
 /// How deliveries end.
@@ -277,6 +277,17 @@ impl Lane {
 
     pub(super) fn hands(&self) -> MutexGuard<'_, Hands> {
         self.hands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let hands = self.hands.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !hands.keepers.is_empty() {
+            // The client closes a channel that nobody has, but for its own consumers. It is written
+            // by being asked for; nobody waits for the answer.
+            settle::hang_up(&self.channel);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use lapin::options::{
     ChannelFlowOptions,
 };
 use lapin::types::{AMQPValue, DeliveryTag, FieldTable, ShortString};
-use lapin::{Consumer, Result as Said};
+use lapin::{Channel, Consumer, Result as Said};
 use tokio::sync::oneshot;
 
 use super::lane::{Claim, End, Lane};
@@ -49,6 +49,12 @@ fn written<T: Send + 'static>(
         Some(answer) => ready(answer).boxed(),
         None => asked,
     }
+}
+
+/// Writes that a channel closes.
+pub(super) fn hang_up(channel: &Channel) {
+    let channel = channel.clone();
+    drop(written(async move { channel.close(200, ShortString::default()).await }));
 }
 
 fn name(take: u64) -> ShortString {
