@@ -56,6 +56,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         ("intake.s3.answer", intake.s3.answer, Duration::from_millis(1)),
         ("relay.look", relay.look, Duration::from_millis(1)),
         ("rabbitmq.pause_first", rabbitmq.pause_first, Duration::from_millis(1)),
+        ("rabbitmq.channel_age", rabbitmq.channel_age, Duration::from_millis(1)),
         ("rabbitmq.heartbeat", rabbitmq.heartbeat, Duration::from_secs(1)),
         ("redis.pause_first", redis.pause_first, Duration::from_millis(1)),
         ("redis.look_every", redis.look_every, Duration::from_millis(1)),

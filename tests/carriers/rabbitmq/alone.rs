@@ -304,3 +304,39 @@ async fn strangers_are_refused_at_once() {
     assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
     scene.engine.tidy().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_of_a_take_is_kept_and_brings_no_more() {
+    let scene = Scene::<Rabbit>::shared().await;
+    let (carrier, another) = (&*scene.carrier, scene.another().await);
+    let queue = scene.queue("left").await;
+    // One take is full, and one is not.
+    send(carrier, &queue, parcels(7)).await;
+    let full = carrier.take(&queue, 4, SOON).await.unwrap();
+    assert_eq!(full.len(), 4);
+    let part = carrier.take(&queue, 8, SOON).await.unwrap();
+    assert_eq!(part.len(), 3);
+    let mut waiting = 0;
+    for n in 0..2 {
+        send(carrier, &queue, vec![parcel(10 + n), parcel(20 + n)]).await;
+        waiting += 2;
+        ack(carrier, &queue, &full[n..=n]).await;
+        let back = vec![(part[n].handle.clone(), Duration::ZERO)];
+        assert_eq!(carrier.release(&queue, back).await.unwrap(), [Ok(())]);
+        waiting += 1;
+    }
+    // All of it waits, and goes to whoever asks.
+    until_depth(carrier, &queue, |depth| depth.waiting == waiting).await;
+    let others = take(&*another, &queue, waiting as usize).await;
+    assert_eq!(others.iter().filter(|taken| taken.attempt == 2).count(), 2);
+    ack(&*another, &queue, &others).await;
+    // Settled at once from many sides.
+    let (one, two, three) = tokio::join!(
+        ack_one(carrier, &queue, &full[2]),
+        ack_one(carrier, &queue, &full[3]),
+        ack_one(carrier, &queue, &part[2]),
+    );
+    assert_eq!((one, two, three), (Ok(()), Ok(()), Ok(())));
+    assert_nothing(carrier, &queue, SHORT).await;
+    scene.engine.tidy().await;
+}

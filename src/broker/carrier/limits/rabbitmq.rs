@@ -47,6 +47,10 @@ pub struct RabbitLimits {
     /// How many channels a queue keeps for takes to come, while what they brought is in hands or
     /// nothing is.
     pub channels_kept: usize,
+    /// How old a channel of takes becomes: then it is closed, as soon as nothing is in hands of it,
+    /// and what the server sent on it that never came is returned to its queue.
+    #[serde(with = "units::time")]
+    pub channel_age: Duration,
     /// How long a queue that was made just now is left alone: RabbitMQ 3.10 forgets one that was made
     /// half a second before its power fails, with what is in it.
     #[serde(with = "units::time")]
@@ -81,6 +85,7 @@ impl Default for RabbitLimits {
             parcel_bytes: 16 << 20,
             takes: 256,
             channels_kept: 16,
+            channel_age: Duration::from_secs(10),
             new_queue: Duration::from_secs(2),
             look: Duration::from_millis(20),
             gather: Duration::from_millis(2),

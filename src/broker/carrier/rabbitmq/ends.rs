@@ -57,11 +57,11 @@ impl Shared {
             of_lane.places.push(at);
             of_lane.claims.push(claim);
         }
-        let settle = async |OfLane { lane, places, claims }| match lane
-            .settle(claims, end, self.limits.answer_wait)
-            .await
-        {
-            Ok(()) => places,
+        let settle = async |OfLane { lane, places, claims }| match lane.settle(claims, end).await {
+            Ok(()) => {
+                self.lanes.tidy(&lane);
+                places
+            }
             Err(trouble) => {
                 tracing::debug!(%trouble, queue = %lane.queue, "they ended with their channel");
                 self.lanes.discard(&lane);

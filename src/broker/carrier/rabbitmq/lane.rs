@@ -4,21 +4,23 @@
 //! that is settled: the message, because giving it back later or to the dead means sending it anew,
 //! and until when it may be held, because RabbitMQ knows no such deadline. One lane serves one queue
 //! and one take at a time; what earlier takes brought may be in hands meanwhile.
+//!
+//! A lane does not last. The server may believe that it sent something which never came, and returns
+//! it only when the channel is closed: so a lane that is old, or on which a number was missing, serves
+//! no more takes, and is closed as soon as nothing is in hands of it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt, join_all};
-use lapin::options::{BasicAckOptions, BasicQosOptions, BasicRejectOptions, ChannelFlowOptions};
+use lapin::message::Delivery;
 use lapin::types::DeliveryTag;
-use lapin::{BasicProperties, Channel};
+use lapin::{BasicProperties, Channel, Consumer};
 use tokio::time::Instant;
 
-use super::link::within;
-use super::trouble::Trouble;
+use super::settle::{self, Asked};
 use crate::domain::QueueName;
 
 /// How deliveries end.
@@ -37,33 +39,51 @@ pub(super) struct Lane {
     pub(super) generation: u64,
     pub(super) queue: QueueName,
     pub(super) channel: Channel,
-    prefetch: AtomicU16,
+    /// How long the server may take to answer.
+    pub(super) wait: Duration,
+    born: Instant,
     takes: AtomicU64,
     hands: Mutex<Hands>,
+    /// What the next consumer may hold, as the server was told last.
+    pub(super) prefetch: Mutex<u16>,
+    /// What is to be settled, until whoever is next at `settling` writes all of it.
+    pub(super) asked: Mutex<Vec<Asked>>,
     /// Settlements are decided and written one after another: an ack of all up to a number must not
-    /// overtake one that it covers.
-    settling: tokio::sync::Mutex<()>,
+    /// overtake one that it covers, nor a consumer that begins anew one that ends.
+    pub(super) settling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
-struct Hands {
-    /// What the server waits for an answer about.
-    open: BTreeSet<DeliveryTag>,
-    /// The same, save what is being settled just now.
+pub(super) struct Hands {
+    /// What the server waits for an answer about, and the take that brought it.
+    open: BTreeMap<DeliveryTag, u64>,
+    /// The same, save what is being settled just now, and what came twice.
     held: HashMap<DeliveryTag, Held>,
-    /// Every delivery up to this one was brought here. One that the server sent for a consumer that was
-    /// gone was not, and an ack of all up to a later one would end it.
+    /// The consumers that keep what is open, by their takes.
+    keepers: HashMap<u64, Consumer>,
+    /// Every delivery up to this one was brought here. One that was lost on the way was not, and an
+    /// ack of all up to a later one would end it.
     seen: DeliveryTag,
+    /// What the server believes of this channel and what is known here differ.
+    spoilt: bool,
 }
 
 impl Hands {
+    fn count(&mut self, tag: DeliveryTag) {
+        if tag == self.seen + 1 {
+            self.seen = tag;
+        } else {
+            self.spoilt = true;
+        }
+    }
+
     /// Takes these off what is open, ascending as they are; answers how many of the first of them
     /// the server may be told of at once, because nothing else is open below the last of those.
-    fn close(&mut self, tags: &[DeliveryTag], end: End) -> usize {
+    pub(super) fn close(&mut self, tags: &[DeliveryTag], end: End) -> usize {
         let together = match end {
             End::Ack => {
                 let seen = self.seen;
-                let run = tags.iter().zip(&self.open);
+                let run = tags.iter().zip(self.open.keys());
                 run.take_while(|(tag, open)| tag == open && **tag <= seen).count()
             }
             End::Requeue => 0,
@@ -72,6 +92,41 @@ impl Hands {
             self.open.remove(tag);
         }
         together
+    }
+
+    /// The take that brought what is open.
+    pub(super) fn take_of(&self, tag: DeliveryTag) -> Option<u64> {
+        self.open.get(&tag).copied()
+    }
+
+    /// How much of a take is open.
+    pub(super) fn left(&self, take: u64) -> usize {
+        self.open.values().filter(|of| **of == take).count()
+    }
+
+    /// The consumer of a take, which is to end.
+    pub(super) fn dismiss(&mut self, take: u64) -> Option<Consumer> {
+        self.keepers.remove(&take)
+    }
+
+    /// A delivery that nobody asked for: true when it is one in hands that came a second time, and
+    /// ends with that.
+    fn again(&mut self, take: u64, delivery: &Delivery) -> bool {
+        let tag = delivery.delivery_tag;
+        self.count(tag);
+        let of_take = self.open.iter().filter(|(_, of)| **of == take).map(|(tag, _)| *tag);
+        let same = |held: &Held| {
+            held.body == delivery.data
+                && held.properties.message_id() == delivery.properties.message_id()
+        };
+        let held = &self.held;
+        let twin = of_take
+            .filter_map(|tag| Some((held.get(&tag).filter(|held| same(held))?.also.len(), tag)))
+            .min();
+        let Some(held) = twin.and_then(|(_, twin)| self.held.get_mut(&twin)) else { return false };
+        held.also.push(tag);
+        self.open.insert(tag, take);
+        true
     }
 }
 
@@ -82,6 +137,8 @@ pub(super) struct Held {
     pub(super) attempt: u32,
     pub(super) body: Bytes,
     pub(super) properties: BasicProperties,
+    /// Other deliveries of the same, which end with it.
+    pub(super) also: Vec<DeliveryTag>,
 }
 
 /// A delivery that somebody is settling, and nobody else can. Dropped, it is in hands as before.
@@ -96,6 +153,13 @@ impl Claim {
     pub(super) fn held(&self) -> Option<&Held> {
         self.held.as_ref()
     }
+
+    /// It ends: every number that it has.
+    pub(super) fn end(mut self) -> Vec<DeliveryTag> {
+        let mut tags = self.held.take().map(|held| held.also).unwrap_or_default();
+        tags.push(self.tag);
+        tags
+    }
 }
 
 impl Drop for Claim {
@@ -107,15 +171,24 @@ impl Drop for Claim {
 }
 
 impl Lane {
-    pub(super) fn new(id: u64, generation: u64, queue: QueueName, channel: Channel) -> Self {
+    pub(super) fn new(
+        id: u64,
+        generation: u64,
+        queue: QueueName,
+        channel: Channel,
+        wait: Duration,
+    ) -> Self {
         Self {
             id,
             generation,
             queue,
             channel,
-            prefetch: AtomicU16::new(0),
+            wait,
+            born: Instant::now(),
             takes: AtomicU64::new(0),
             hands: Mutex::default(),
+            prefetch: Mutex::default(),
+            asked: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
         }
     }
@@ -129,28 +202,48 @@ impl Lane {
         self.hands().open.len()
     }
 
-    /// The name of the next consumer. Each take has its own, for the server tells late deliveries of
-    /// a cancelled consumer by it.
-    pub(super) fn consumer(&self) -> String {
-        format!("take-{}", self.takes.fetch_add(1, Ordering::Relaxed))
+    /// When it is too old for takes to come.
+    pub(super) fn old_at(&self, age: Duration) -> Instant {
+        self.born + age
     }
 
-    /// The next consumer holds no more than this.
-    pub(super) async fn limit(&self, most: u16, wait: Duration) -> Result<(), Trouble> {
-        if self.prefetch.load(Ordering::Relaxed) != most {
-            within(wait, self.channel.basic_qos(most, BasicQosOptions::default())).await?;
-            self.prefetch.store(most, Ordering::Relaxed);
-        }
-        Ok(())
+    /// Whether it serves no more takes.
+    pub(super) fn is_worn(&self, age: Duration) -> bool {
+        self.is_spoilt() || self.old_at(age) <= Instant::now()
     }
 
-    pub(super) fn hold(&self, tag: DeliveryTag, held: Held) {
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.hands().spoilt
+    }
+
+    pub(super) fn spoil(&self) {
+        self.hands().spoilt = true;
+    }
+
+    /// The number of the next take, which its consumers are named after: the server tells late
+    /// deliveries of a cancelled consumer by the name.
+    pub(super) fn next_take(&self) -> u64 {
+        self.takes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn hold(&self, take: u64, tag: DeliveryTag, held: Held) {
         let mut hands = self.hands();
-        if tag == hands.seen + 1 {
-            hands.seen = tag;
-        }
-        hands.open.insert(tag);
+        hands.count(tag);
+        hands.open.insert(tag, take);
         hands.held.insert(tag, held);
+    }
+
+    /// See [`Hands::again`].
+    pub(super) fn came_again(&self, take: u64, delivery: &Delivery) -> bool {
+        self.hands().again(take, delivery)
+    }
+
+    /// A consumer that keeps what is in hands of a take; it ends here when nothing is.
+    pub(super) fn keep(&self, take: u64, consumer: Consumer) {
+        let mut hands = self.hands();
+        if hands.left(take) > 0 {
+            hands.keepers.insert(take, consumer);
+        }
     }
 
     /// A delivery to be settled; `None` when it is settled, being settled, or over.
@@ -182,51 +275,19 @@ impl Lane {
         held.map(|held| held.until = until).is_some()
     }
 
-    /// Settles deliveries of this lane, and answers when the server has read it.
-    ///
-    /// Cancellation safety: dropped before anything was written, they are in hands as before.
-    ///
-    /// # Errors
-    /// [`Trouble`]: the lane is no good any more, and its deliveries come again unless they were
-    /// settled.
-    pub(super) async fn settle(
-        &self,
-        claims: Vec<Claim>,
-        end: End,
-        wait: Duration,
-    ) -> Result<(), Trouble> {
-        let _one = self.settling.lock().await;
-        let mut tags = Vec::with_capacity(claims.len());
-        for mut claim in claims {
-            claim.held = None;
-            tags.push(claim.tag);
-        }
-        tags.sort_unstable();
-        let together = self.hands().close(&tags, end);
-        let settle = |tag: DeliveryTag, multiple: bool| -> BoxFuture<'_, lapin::Result<()>> {
-            match end {
-                End::Ack => self.channel.basic_ack(tag, BasicAckOptions { multiple }).boxed(),
-                // Told one by one, for servers from 4.3 on count only those as deliveries.
-                End::Requeue => {
-                    self.channel.basic_reject(tag, BasicRejectOptions { requeue: true }).boxed()
-                }
-            }
-        };
-        let first = together.checked_sub(1).map(|last| settle(tags[last], together > 1));
-        let others = tags[together..].iter().map(|tag| settle(*tag, false));
-        let written = join_all(first.into_iter().chain(others));
-        let read = async {
-            for written in written.await {
-                written?;
-            }
-            // Acks have no answer. What is asked behind them has one.
-            self.channel.channel_flow(ChannelFlowOptions { active: true }).await.map(drop)
-        };
-        within(wait, read).await
-    }
-
-    fn hands(&self) -> MutexGuard<'_, Hands> {
+    pub(super) fn hands(&self) -> MutexGuard<'_, Hands> {
         self.hands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let hands = self.hands.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !hands.keepers.is_empty() {
+            // The client closes a channel that nobody has, but for its own consumers. It is written
+            // by being asked for; nobody waits for the answer.
+            settle::hang_up(&self.channel);
+        }
     }
 }
 
@@ -234,9 +295,14 @@ impl Lane {
 mod tests {
     use super::*;
 
+    fn hands(open: &[DeliveryTag], seen: DeliveryTag) -> Hands {
+        let open = open.iter().map(|tag| (*tag, 0)).collect();
+        Hands { open, seen, ..Hands::default() }
+    }
+
     #[test]
     fn only_a_run_from_the_lowest_that_is_open_ends_at_once() {
-        let mut hands = Hands { open: (1..=10).collect(), seen: 10, ..Hands::default() };
+        let mut hands = hands(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 10);
         let mut close = |tags: &[DeliveryTag]| hands.close(tags, End::Ack);
         // 1 is open: an ack of all up to 4 would end it, too.
         assert_eq!(close(&[2, 3, 4]), 0);
@@ -249,9 +315,50 @@ mod tests {
 
     #[test]
     fn what_was_sent_and_never_came_is_not_ended_with_others() {
-        // The third was for a consumer that was gone.
-        let mut hands = Hands { open: [1, 2, 4, 5].into(), seen: 2, ..Hands::default() };
+        // The third was lost on the way.
+        let mut hands = hands(&[1, 2, 4, 5], 2);
         assert_eq!(hands.close(&[1, 2, 4, 5], End::Ack), 2);
         assert!(hands.open.is_empty());
+    }
+
+    #[test]
+    fn a_number_that_is_missing_spoils_the_lane() {
+        let mut hands = Hands::default();
+        hands.count(1);
+        hands.count(2);
+        assert!(!hands.spoilt);
+        hands.count(4);
+        assert!(hands.spoilt);
+        assert_eq!(hands.seen, 2);
+    }
+
+    fn delivery(tag: DeliveryTag, data: &str) -> Delivery {
+        let properties = BasicProperties::default();
+        let mut delivery = Delivery::mock(tag, "".into(), "".into(), true, data.into());
+        delivery.properties = properties;
+        delivery
+    }
+
+    #[test]
+    fn what_comes_twice_ends_with_the_first_and_what_is_new_is_told() {
+        let mut hands = hands(&[1, 2, 3], 3);
+        hands.open.insert(3, 1);
+        for (tag, body) in [(1, "one"), (2, "one"), (3, "three")] {
+            let held = Held {
+                until: Instant::now(),
+                attempt: 1,
+                body: Bytes::from(body),
+                properties: BasicProperties::default(),
+                also: Vec::new(),
+            };
+            hands.held.insert(tag, held);
+        }
+        assert!(hands.again(0, &delivery(4, "one")));
+        assert!(hands.again(0, &delivery(5, "one")));
+        assert!(!hands.again(0, &delivery(6, "three")), "another take's");
+        assert!(!hands.again(0, &delivery(7, "two")));
+        assert_eq!((&hands.held[&1].also, &hands.held[&2].also), (&vec![4], &vec![5]));
+        assert_eq!((hands.left(0), hands.left(1)), (4, 1));
+        assert!(!hands.spoilt, "each number is known");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use lapin::types::DeliveryTag;
 use lapin::uri::AMQPUri;
@@ -21,6 +22,8 @@ pub(super) struct Lanes {
     /// Handles of other processes name other processes.
     process: u64,
     kept: usize,
+    age: Duration,
+    wait: Duration,
     next: AtomicU64,
     all: RwLock<HashMap<u64, Arc<Lane>>>,
     idle: Mutex<HashMap<QueueName, Vec<Arc<Lane>>>>,
@@ -38,6 +41,8 @@ impl Lanes {
             link: Link::new(addresses, "rowmill in", limits),
             process: fastrand::u64(..),
             kept: limits.channels_kept,
+            age: limits.channel_age,
+            wait: limits.answer_wait,
             next: AtomicU64::new(0),
             all: RwLock::default(),
             idle: Mutex::default(),
@@ -52,7 +57,7 @@ impl Lanes {
         }
         let (channel, generation) = self.link.channel().await?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let lane = Arc::new(Lane::new(id, generation, queue.clone(), channel));
+        let lane = Arc::new(Lane::new(id, generation, queue.clone(), channel, self.wait));
         let mut all = locked!(self.all.write());
         all.retain(|_, lane| lane.sound());
         all.insert(id, Arc::clone(&lane));
@@ -62,10 +67,23 @@ impl Lanes {
     fn idle_lane(&self, queue: &QueueName) -> Option<Arc<Lane>> {
         let mut idle = locked!(self.idle.lock());
         let lanes = idle.get_mut(queue)?;
-        lanes.retain(|lane| lane.sound());
-        let loads = lanes.iter().map(|lane| lane.load()).enumerate();
-        let (at, load) = loads.min_by_key(|(_, load)| *load)?;
-        (load == 0 || lanes.len() >= self.kept).then(|| lanes.swap_remove(at))
+        let spent: Vec<_> = lanes.extract_if(.., |lane| self.is_spent(lane)).collect();
+        let loads = lanes.iter().enumerate().filter(|(_, lane)| !lane.is_spoilt());
+        let least = loads.map(|(at, lane)| (lane.load(), at)).min();
+        let lane = least
+            .filter(|(load, _)| *load == 0 || lanes.len() >= self.kept)
+            .map(|(_, at)| lanes.swap_remove(at));
+        drop(idle);
+        let mut all = locked!(self.all.write());
+        for lane in spent {
+            all.remove(&lane.id);
+        }
+        lane
+    }
+
+    /// Whether nobody needs it any more.
+    fn is_spent(&self, lane: &Lane) -> bool {
+        !lane.sound() || (lane.is_worn(self.age) && lane.load() == 0)
     }
 
     /// The take is over. A lane with something in hands is kept in any case.
@@ -73,12 +91,25 @@ impl Lanes {
         {
             let mut idle = locked!(self.idle.lock());
             let lanes = idle.entry(lane.queue.clone()).or_default();
-            if lane.sound() && (lanes.len() < self.kept || lane.load() > 0) {
+            if !self.is_spent(&lane) && (lanes.len() < self.kept || lane.load() > 0) {
                 lanes.push(lane);
                 return;
             }
         }
         self.discard(&lane);
+    }
+
+    /// Closes a lane that is worn, if no take has it and nothing is in hands of it.
+    pub(super) fn tidy(&self, lane: &Lane) {
+        let spent = {
+            let mut idle = locked!(self.idle.lock());
+            let Some(lanes) = idle.get_mut(&lane.queue) else { return };
+            let at = lanes.iter().position(|idle| idle.id == lane.id);
+            at.filter(|_| self.is_spent(lane)).map(|at| lanes.swap_remove(at))
+        };
+        if let Some(lane) = spent {
+            locked!(self.all.write()).remove(&lane.id);
+        }
     }
 
     /// Closes a lane, as soon as nobody uses it: what is in hands of it comes again.

@@ -6,6 +6,7 @@
 //!
 //! - `post` and `send`: letters to the server, confirmed, and tried again.
 //! - `take`, `lane`, `lanes`: consumers, one a take, and what they brought until it is settled.
+//!   `settle`: how that is written, and how what is in hands survives a node of a cluster.
 //! - `ends`: how deliveries end. `warden`: how those end that nobody settles.
 //! - `places`, `delays`, `known`: queues, delay queues, and what this process was told of them.
 //! - `address`, `link`, `trouble`: where servers are, connections that come back, and what errors mean.
@@ -41,6 +42,7 @@ mod link;
 mod places;
 mod post;
 mod send;
+mod settle;
 mod take;
 mod trouble;
 mod warden;

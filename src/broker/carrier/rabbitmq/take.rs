@@ -2,19 +2,19 @@
 //!
 //! `basic.get` waits for nothing and costs a quorum queue as much as a consumer; a consumer that
 //! stays is sent the next message for each one settled, whether anybody asked or not. So each take
-//! has a consumer of its own whose prefetch is exactly what was asked for. Nothing is left over: what
-//! the server has sent before it answers the cancelling is part of the take, what comes to it later
-//! it returns to the queue by itself.
+//! has a consumer of its own whose prefetch is exactly what was asked for. It is cancelled when less
+//! has come, and what came keeps a consumer that is sent no more (see `settle`). Nothing is left over:
+//! what the server has sent before it answers the cancelling is part of the take, what comes to it
+//! later it returns to the queue by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use lapin::Consumer;
 use lapin::message::Delivery;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions};
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::FieldTable;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -89,7 +89,10 @@ impl Shared {
         let (shared, queue, own) = (Arc::clone(self), queue.clone(), slot.take());
         let task = tokio::spawn(async move {
             match shared.lanes.get(&queue).await {
-                Ok(lane) => shared.consume(lane, wanted, answer).await,
+                Ok(lane) => {
+                    shared.warden.look_at(lane.old_at(shared.limits.channel_age));
+                    shared.consume(lane, wanted, answer).await;
+                }
                 // Whoever is gone needs no answer.
                 Err(trouble) => drop(answer.send(Err(trouble))),
             }
@@ -109,8 +112,9 @@ impl Shared {
     }
 
     async fn consume(&self, lane: Arc<Lane>, wanted: Wanted, mut answer: oneshot::Sender<Answer>) {
-        let mut brought = Vec::new();
-        let consumer = match self.listen(&lane, wanted, &mut answer, &mut brought).await {
+        let (take, mut brought) = (lane.next_take(), Vec::new());
+        let listened = self.listen(&lane, take, wanted, &mut answer, &mut brought).await;
+        let mut consumer = match listened {
             Ok(consumer) => consumer,
             Err(trouble) => {
                 self.lanes.discard(&lane);
@@ -118,35 +122,41 @@ impl Shared {
                 return;
             }
         };
-        let full = brought.len() >= usize::from(wanted.most);
-        let tag = consumer.tag();
-        let channel = lane.channel.clone();
-        let cancel = channel.basic_cancel(tag, BasicCancelOptions::default());
-        let mut cancel = Box::pin(within(self.limits.answer_wait, cancel));
-        let ended = if full {
-            // Nothing more can come. It is written now, before any ack makes room for more, and the
-            // answer need not be waited for.
-            (&mut cancel).now_or_never()
-        } else {
-            let ended = cancel.as_mut().await;
-            let mut rest = consumer;
-            while let Some(Ok(delivery)) = rest.next().await {
-                brought.push(delivery);
-            }
-            Some(ended)
+        let hold = |brought: Vec<Delivery>| -> Vec<Taken> {
+            brought.into_iter().map(|delivery| self.hold(&lane, take, delivery, wanted)).collect()
         };
-        if let Some(Err(trouble)) = &ended {
-            tracing::debug!(%trouble, queue = %lane.queue, "a consumer was not cancelled in order");
+        let (given, ended) = if brought.len() >= usize::from(wanted.most) {
+            // Nothing more can come.
+            let taken = hold(brought);
+            lane.let_keep(take, consumer);
+            (answer.send(Ok(taken)), Ok(()))
+        } else {
+            let mut ended = within(self.limits.answer_wait, lane.unsubscribe(take)).await;
+            if ended.is_ok() {
+                while let Some(Ok(delivery)) = consumer.next().await {
+                    brought.push(delivery);
+                }
+            }
+            drop(consumer);
+            // Whoever settles waits until the keeper is there.
+            let _one = lane.settling.lock().await;
+            let taken = hold(brought);
+            let keeper = (!taken.is_empty()).then(|| lane.keeper(take, taken.len()));
+            let given = answer.send(Ok(taken));
+            if let Some(keeper) = keeper {
+                match within(self.limits.answer_wait, keeper).await {
+                    Ok(keeper) => lane.let_keep(take, keeper),
+                    Err(trouble) => ended = Err(trouble),
+                }
+            }
+            (given, ended)
+        };
+        if let Err(trouble) = &ended {
+            tracing::debug!(%trouble, queue = %lane.queue, "a consumer did not end in order");
         }
-        let taken =
-            brought.into_iter().map(|delivery| self.hold(&lane, delivery, wanted)).collect();
-        if let Err(unwanted) = answer.send(Ok(taken)) {
+        if let Err(unwanted) = given {
             self.give_back(&lane, unwanted).await;
         }
-        let ended = match ended {
-            Some(ended) => ended,
-            None => cancel.await,
-        };
         if ended.is_ok() { self.lanes.put(lane) } else { self.lanes.discard(&lane) }
     }
 
@@ -154,15 +164,13 @@ impl Shared {
     async fn listen(
         &self,
         lane: &Lane,
+        take: u64,
         wanted: Wanted,
         answer: &mut oneshot::Sender<Answer>,
         brought: &mut Vec<Delivery>,
     ) -> Result<Consumer, Trouble> {
-        lane.limit(wanted.most, self.limits.answer_wait).await?;
-        let queue = ShortString::from(lane.queue.as_str());
-        let (options, name) = (BasicConsumeOptions::default(), lane.consumer().into());
-        let consume = lane.channel.basic_consume(queue, name, options, FieldTable::default());
-        let mut consumer = within(self.limits.answer_wait, consume).await?;
+        let begun = lane.subscribe(take, wanted.most, FieldTable::default());
+        let mut consumer = within(self.limits.answer_wait, begun).await?;
         // Time was spent on the way here; whoever does not wait looks all the same.
         let until = wanted.until.max(Instant::now() + self.limits.look);
         let first = tokio::select! {
@@ -187,7 +195,7 @@ impl Shared {
         Ok(consumer)
     }
 
-    fn hold(&self, lane: &Lane, delivery: Delivery, wanted: Wanted) -> Taken {
+    fn hold(&self, lane: &Lane, take: u64, delivery: Delivery, wanted: Wanted) -> Taken {
         let Delivery { delivery_tag: tag, properties, data, .. } = delivery;
         let body = Bytes::from(data);
         let attempt = letter::attempt(&properties);
@@ -199,7 +207,7 @@ impl Shared {
             handle: self.lanes.handle(lane, tag),
         };
         let until = Instant::now() + wanted.deadline;
-        lane.hold(tag, Held { until, attempt, body, properties });
+        lane.hold(take, tag, Held { until, attempt, body, properties, also: Vec::new() });
         self.warden.look_at(until);
         taken
     }
@@ -213,7 +221,7 @@ impl Shared {
         if claims.is_empty() {
             return;
         }
-        if let Err(trouble) = lane.settle(claims, End::Requeue, self.limits.answer_wait).await {
+        if let Err(trouble) = lane.settle(claims, End::Requeue).await {
             tracing::debug!(%trouble, queue = %lane.queue, "given back by closing the channel");
             self.lanes.discard(lane);
         }

@@ -1,4 +1,4 @@
-//! The task that ends deliveries which were held for too long.
+//! The task that ends deliveries which were held for too long, and closes lanes that are too old.
 
 use std::sync::{Mutex, PoisonError, Weak};
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Shared;
 use super::lane::End;
 
-/// When the next delivery may be late.
+/// When the next delivery may be late, or the next lane old.
 #[derive(Debug, Default)]
 pub(super) struct Warden {
     next: Mutex<Option<Instant>>,
@@ -50,6 +50,11 @@ pub(super) async fn watch(shared: Weak<Shared>, warden: std::sync::Arc<Warden>) 
         let Some(shared) = shared.upgrade() else { return };
         *warden.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
         for lane in shared.lanes.all() {
+            if lane.is_worn(shared.limits.channel_age) {
+                shared.lanes.tidy(&lane);
+            } else {
+                warden.look_at(lane.old_at(shared.limits.channel_age));
+            }
             let (late, next) = lane.late();
             if let Some(next) = next {
                 warden.look_at(next);
@@ -61,10 +66,12 @@ pub(super) async fn watch(shared: Weak<Shared>, warden: std::sync::Arc<Warden>) 
             // A lane that is stuck must not hold the others up.
             let shared = std::sync::Arc::clone(&shared);
             tokio::spawn(async move {
-                let settled = lane.settle(late, End::Requeue, shared.limits.answer_wait).await;
-                if let Err(trouble) = settled {
-                    tracing::debug!(%trouble, queue = %lane.queue, "given back by closing");
-                    shared.lanes.discard(&lane);
+                match lane.settle(late, End::Requeue).await {
+                    Ok(()) => shared.lanes.tidy(&lane),
+                    Err(trouble) => {
+                        tracing::debug!(%trouble, queue = %lane.queue, "given back by closing");
+                        shared.lanes.discard(&lane);
+                    }
                 }
             });
         }
