@@ -59,8 +59,8 @@ pub(super) struct Hands {
     open: BTreeMap<DeliveryTag, u64>,
     /// The same, save what is being settled just now, and what came twice.
     held: HashMap<DeliveryTag, Held>,
-    /// The consumers that keep what is open, by their takes.
-    keepers: HashMap<u64, Consumer>,
+    /// The consumers that keep what is open, by their takes, and a number of each.
+    keepers: HashMap<u64, (u64, Consumer)>,
     /// Every delivery up to this one was brought here. One that was lost on the way was not, and an
     /// ack of all up to a later one would end it.
     seen: DeliveryTag,
@@ -106,7 +106,12 @@ impl Hands {
 
     /// The consumer of a take, which is to end.
     pub(super) fn dismiss(&mut self, take: u64) -> Option<Consumer> {
-        self.keepers.remove(&take)
+        self.keepers.remove(&take).map(|(_, consumer)| consumer)
+    }
+
+    /// Whether this consumer still is to keep what is in hands of its take.
+    pub(super) fn wants(&self, take: u64, keeper: u64) -> bool {
+        self.keepers.get(&take).is_some_and(|(number, _)| *number == keeper)
     }
 
     /// A delivery that nobody asked for: true when it is one in hands that came a second time, and
@@ -239,10 +244,10 @@ impl Lane {
     }
 
     /// A consumer that keeps what is in hands of a take; it ends here when nothing is.
-    pub(super) fn keep(&self, take: u64, consumer: Consumer) {
+    pub(super) fn keep(&self, take: u64, number: u64, consumer: Consumer) {
         let mut hands = self.hands();
         if hands.left(take) > 0 {
-            hands.keepers.insert(take, consumer);
+            hands.keepers.insert(take, (number, consumer));
         }
     }
 

@@ -111,17 +111,28 @@ impl Lane {
     }
 
     /// Lets a consumer keep what is in hands of its take.
+    ///
+    /// One that the server ends was of a queue that is gone, and nothing of it is in hands any more. Its
+    /// channel is closed: RabbitMQ 3.10 may give such a consumer what comes into another queue of that
+    /// name, and nobody would hear of it.
     pub(super) fn let_keep(self: &Arc<Self>, take: u64, consumer: Consumer) {
+        let number = self.next_take();
+        self.keep(take, number, consumer.clone());
         let lane = Arc::downgrade(self);
         consumer.set_delegate(move |came: DeliveryResult| {
             let lane = lane.clone();
             async move {
-                if let (Some(lane), Ok(Some(delivery))) = (lane.upgrade(), came) {
-                    lane.surprised(take, delivery).await;
+                let Some(lane) = lane.upgrade() else { return };
+                match came {
+                    Ok(Some(delivery)) => lane.surprised(take, delivery).await,
+                    Ok(None) if lane.hands().wants(take, number) => {
+                        lane.spoil();
+                        hang_up(&lane.channel);
+                    }
+                    _ => {}
                 }
             }
         });
-        self.keep(take, consumer);
     }
 
     /// A keeper was sent something.
