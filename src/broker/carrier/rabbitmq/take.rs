@@ -73,7 +73,15 @@ impl Shared {
                         return Err(trouble.about(queue));
                     }
                 }
-                Err(trouble) => return Err(trouble.about(queue)),
+                Err(trouble) => {
+                    let error = trouble.about(queue);
+                    if matches!(error, CarrierError::NoQueue(_)) {
+                        // What was in hands went with it, and what keeps that must not meet another
+                        // queue of the same name.
+                        self.lanes.forget(queue);
+                    }
+                    return Err(error);
+                }
             }
         }
     }
