@@ -4,12 +4,10 @@
 
 use std::collections::HashMap;
 
-use super::types::{BLOCK, Ended, LogError, PageAfter, QueueId, UploadId};
+use super::rows::{BatchRange, blocks_of, place_after};
+use super::types::{Ended, LogError, PageAfter, QueueId, UploadId};
 use super::{Dialect, Log};
 use crate::domain::{FIRST_ROW_NUMBER, RowNumber, RowOfUpload};
-
-/// Sheet, first row, last row, first id, messages.
-pub(super) type RangeColumns = (i16, i32, i32, i64, i32);
 
 /// How a row stands in a queue that takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,20 +37,13 @@ impl Log {
         ranges: u32,
         open: bool,
     ) -> Result<(Vec<RowEnd>, Option<PageAfter>), LogError> {
-        let most = i64::from(ranges);
-        let batches: Vec<RangeColumns> = match &self.0 {
-            Dialect::Postgres(log) => log.ranges_after(upload, after, most).await?,
-            Dialect::Sqlite(log) => log.ranges_after(upload, after, most).await?,
-        };
-        let Some(last) = batches.last() else { return Ok((vec![], None)) };
-        let next = PageAfter(Some((last.0, last.1)));
+        let batches = self.ranges_after(upload, after, ranges).await?;
+        let Some(next) = place_after(&batches) else { return Ok((vec![], None)) };
         let mut rows: Vec<(u16, RowNumber, i64)> = vec![];
         for batch in &batches {
             self.rows_of_range(upload, batch, &mut rows).await?;
         }
-        let mut blocks: Vec<i64> = rows.iter().map(|(_, _, id)| id / BLOCK * BLOCK).collect();
-        blocks.sort_unstable();
-        blocks.dedup();
+        let blocks = blocks_of(rows.iter().map(|(_, _, id)| *id));
         let mut of_queues = vec![];
         for queue in queues {
             let ends = self.ends_in(*queue, &blocks).await?;
@@ -79,11 +70,12 @@ impl Log {
     async fn rows_of_range(
         &self,
         upload: UploadId,
-        &(sheet, first_row, last_row, first_id, n): &RangeColumns,
+        batch: &BatchRange,
         rows: &mut Vec<(u16, RowNumber, i64)>,
     ) -> Result<(), LogError> {
         let number = |row: i32| RowNumber(row.cast_unsigned());
-        let sheet = sheet.cast_unsigned();
+        let BatchRange { first_row, last_row, first_id, n, .. } = *batch;
+        let sheet = batch.sheet.cast_unsigned();
         if first_id >= FIRST_ROW_NUMBER {
             rows.extend((first_row..=last_row).filter_map(|row| {
                 let row = number(row);
@@ -95,29 +87,12 @@ impl Log {
                 (first_row..=last_row).zip(first_id..).map(|(row, id)| (sheet, number(row), id)),
             );
         } else {
-            let past = first_id + i64::from(n);
             let kept = match &self.0 {
-                Dialect::Postgres(log) => log.rows_of(first_id, past).await?,
-                Dialect::Sqlite(log) => log.rows_of(first_id, past).await?,
+                Dialect::Postgres(log) => log.rows_of(first_id, batch.past()).await?,
+                Dialect::Sqlite(log) => log.rows_of(first_id, batch.past()).await?,
             };
             rows.extend(kept.into_iter().map(|(id, row)| (sheet, number(row), id)));
         }
         Ok(())
-    }
-
-    async fn ends_in(
-        &self,
-        queue: QueueId,
-        blocks: &[i64],
-    ) -> Result<HashMap<i64, Ended>, LogError> {
-        let outcomes = match &self.0 {
-            Dialect::Postgres(log) => log.outcomes_of_blocks(queue, blocks).await?,
-            Dialect::Sqlite(log) => log.outcomes_of_blocks(queue, blocks).await?,
-        };
-        let mut ends = HashMap::new();
-        for outcome in &outcomes {
-            outcome.expand(&mut ends)?;
-        }
-        Ok(ends)
     }
 }

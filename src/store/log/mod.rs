@@ -374,18 +374,6 @@ impl Log {
     pub async fn find(&self, queue: QueueId, message: i64) -> Result<Option<Found>, LogError> {
         self.look_up(queue, message).await
     }
-
-    /// A page of an upload's rows, in row order, with their outcomes in a queue: the messages of up
-    /// to `batches` batches, and where the next page begins (`None` after the last).
-    pub async fn rows(
-        &self,
-        upload: UploadId,
-        queue: QueueId,
-        after: PageAfter,
-        batches: u32,
-    ) -> Result<(Vec<RowOutcome>, Option<PageAfter>), LogError> {
-        both!(self, log => log.rows(upload, queue, after, i64::from(batches)).await)
-    }
 }
 
 fn depth_of((ready, delayed, held, in_flight): (i64, i64, i64, i64)) -> Depth {

@@ -9,22 +9,109 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use super::types::{Ended, LogError, OutcomeKind, RowOutcome};
+use super::types::{
+    BLOCK, Ended, LogError, OutcomeKind, PageAfter, QueueId, RowOutcome, UploadId,
+};
+use super::{Dialect, Log};
 use crate::domain::{Attempt, RowNumber};
 
-/// A batch, as a page reads it.
+/// Sheet, first row, last row, first id, messages.
+pub(super) type RangeColumns = (i16, i32, i32, i64, i32);
+
+/// A message's id, its row and its data.
+pub(super) type MessageColumns = (i64, i32, Box<str>);
+
+/// A batch of an upload: its rows, and the ids of their messages.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PageBatch {
+pub(super) struct BatchRange {
     pub(super) sheet: i16,
     pub(super) first_row: i32,
+    pub(super) last_row: i32,
     pub(super) first_id: i64,
     pub(super) n: i32,
 }
 
-impl PageBatch {
+impl BatchRange {
+    fn of((sheet, first_row, last_row, first_id, n): RangeColumns) -> Self {
+        Self { sheet, first_row, last_row, first_id, n }
+    }
+
     /// The id after its last.
     pub(super) fn past(&self) -> i64 {
         self.first_id + i64::from(self.n)
+    }
+}
+
+/// The place after the last of some batches; `None` when there are none.
+pub(super) fn place_after(batches: &[BatchRange]) -> Option<PageAfter> {
+    batches.last().map(|last| PageAfter(Some((last.sheet, last.first_row))))
+}
+
+/// The blocks that ids are of, each once, by their first numbers.
+///
+/// An outcome begins in the block of the messages it covers, but not always in their batch: a lease
+/// of redeliveries gathers a block. Two batches of a block share its outcomes.
+pub(super) fn blocks_of(ids: impl Iterator<Item = i64>) -> Vec<i64> {
+    let mut blocks: Vec<i64> = ids.map(|id| id / BLOCK * BLOCK).collect();
+    blocks.sort_unstable();
+    blocks.dedup();
+    blocks
+}
+
+impl Log {
+    /// A page of an upload's rows, in row order, with their outcomes in a queue: the messages of up
+    /// to `batches` batches, and where the next page begins (`None` after the last).
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub async fn rows(
+        &self,
+        upload: UploadId,
+        queue: QueueId,
+        after: PageAfter,
+        batches: u32,
+    ) -> Result<(Vec<RowOutcome>, Option<PageAfter>), LogError> {
+        let batches = self.ranges_after(upload, after, batches).await?;
+        let Some(next) = place_after(&batches) else { return Ok((vec![], None)) };
+        let messages = match &self.0 {
+            Dialect::Postgres(log) => log.messages_of(&batches).await?,
+            Dialect::Sqlite(log) => log.messages_of(&batches).await?,
+        };
+        let blocks = blocks_of(batches.iter().map(|batch| batch.first_id));
+        let ends = self.ends_in(queue, &blocks).await?;
+        Ok((page(&batches, messages, ends)?, Some(next)))
+    }
+
+    /// The batches of an upload that come after a place, in the order of their rows.
+    pub(super) async fn ranges_after(
+        &self,
+        upload: UploadId,
+        after: PageAfter,
+        most: u32,
+    ) -> Result<Vec<BatchRange>, LogError> {
+        let most = i64::from(most);
+        let ranges = match &self.0 {
+            Dialect::Postgres(log) => log.ranges_after(upload, after, most).await?,
+            Dialect::Sqlite(log) => log.ranges_after(upload, after, most).await?,
+        };
+        Ok(ranges.into_iter().map(BatchRange::of).collect())
+    }
+
+    /// The ends that begin in blocks, by message.
+    pub(super) async fn ends_in(
+        &self,
+        queue: QueueId,
+        blocks: &[i64],
+    ) -> Result<HashMap<i64, Ended>, LogError> {
+        let outcomes = match &self.0 {
+            Dialect::Postgres(log) => log.outcomes_of_blocks(queue, blocks).await?,
+            Dialect::Sqlite(log) => log.outcomes_of_blocks(queue, blocks).await?,
+        };
+        let mut ends = HashMap::new();
+        for outcome in &outcomes {
+            outcome.expand(&mut ends)?;
+        }
+        Ok(ends)
     }
 }
 
@@ -91,15 +178,11 @@ fn delivered(kind: OutcomeKind) -> Attempt {
 }
 
 /// The page: each message of the batches, in row order, with its end if it has one.
-pub(super) fn page(
-    batches: &[PageBatch],
-    messages: Vec<(i64, i32, Box<str>)>,
-    outcomes: &[PageOutcome],
+fn page(
+    batches: &[BatchRange],
+    messages: Vec<MessageColumns>,
+    mut ends: HashMap<i64, Ended>,
 ) -> Result<Vec<RowOutcome>, LogError> {
-    let mut ends = HashMap::with_capacity(messages.len());
-    for outcome in outcomes {
-        outcome.expand(&mut ends)?;
-    }
     let mut rows: HashMap<i64, (i32, Box<str>)> =
         messages.into_iter().map(|(id, row, data)| (id, (row, data))).collect();
     let mut page = Vec::with_capacity(rows.len());

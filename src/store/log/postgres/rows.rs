@@ -2,11 +2,8 @@
 
 use super::PostgresLog;
 use crate::domain::RowNumber;
-use crate::store::log::ends::RangeColumns;
-use crate::store::log::rows::{PageBatch, PageOutcome, page};
-use crate::store::log::types::{
-    BLOCK, Covered, LogError, PageAfter, QueueId, RowOutcome, UploadId,
-};
+use crate::store::log::rows::{BatchRange, MessageColumns, PageOutcome, RangeColumns};
+use crate::store::log::types::{BLOCK, Covered, LogError, PageAfter, QueueId, UploadId};
 
 type OutcomeColumns =
     (i64, i64, i16, Option<String>, Option<Vec<i64>>, Option<Vec<i16>>, Option<String>, i64);
@@ -49,47 +46,21 @@ impl PostgresLog {
         .await?)
     }
 
-    pub(in crate::store::log) async fn rows(
+    /// The messages of batches, in any order.
+    pub(in crate::store::log) async fn messages_of(
         &self,
-        upload: UploadId,
-        queue: QueueId,
-        after: PageAfter,
-        batches: i64,
-    ) -> Result<(Vec<RowOutcome>, Option<PageAfter>), LogError> {
-        let (sheet, row) = after.0.unzip();
-        let batches: Vec<PageBatch> = sqlx::query_as::<_, (i16, i32, i64, i32)>(
-            "select sheet, first_row, first_id, n from batch \
-             where upload_id=$1 and ($2::smallint is null or (sheet,first_row)>($2,$3)) \
-             order by sheet, first_row limit $4",
-        )
-        .bind(upload.0)
-        .bind(sheet)
-        .bind(row)
-        .bind(batches)
-        .fetch_all(&self.pool)
-        .await?
-        .into_iter()
-        .map(|(sheet, first_row, first_id, n)| PageBatch { sheet, first_row, first_id, n })
-        .collect();
-        let Some(last) = batches.last() else { return Ok((vec![], None)) };
-        let next = PageAfter(Some((last.sheet, last.first_row)));
+        batches: &[BatchRange],
+    ) -> Result<Vec<MessageColumns>, LogError> {
         let firsts: Vec<i64> = batches.iter().map(|batch| batch.first_id).collect();
-        let pasts: Vec<i64> = batches.iter().map(PageBatch::past).collect();
-        let messages: Vec<(i64, i32, Box<str>)> = sqlx::query_as(
+        let pasts: Vec<i64> = batches.iter().map(BatchRange::past).collect();
+        Ok(sqlx::query_as(
             "select m.id, m.\"row\", m.data from unnest($1::int8[],$2::int8[]) b(first,past) \
              join message m on m.id>=b.first and m.id<b.past",
         )
         .bind(&firsts)
         .bind(&pasts)
         .fetch_all(&self.pool)
-        .await?;
-        // An outcome begins in the block of the messages it covers, but not always in their batch:
-        // a lease of redeliveries gathers a block. Two batches of a block share its outcomes.
-        let mut blocks: Vec<i64> = firsts.iter().map(|first| first / BLOCK * BLOCK).collect();
-        blocks.sort_unstable();
-        blocks.dedup();
-        let outcomes = self.outcomes_of_blocks(queue, &blocks).await?;
-        Ok((page(&batches, messages, &outcomes)?, Some(next)))
+        .await?)
     }
 
     /// The outcomes that begin in blocks, given by their first numbers.

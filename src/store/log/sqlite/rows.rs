@@ -4,11 +4,8 @@ use sqlx::Row;
 
 use super::{SqliteLog, from_json};
 use crate::domain::RowNumber;
-use crate::store::log::ends::RangeColumns;
-use crate::store::log::rows::{PageBatch, PageOutcome, page};
-use crate::store::log::types::{
-    BLOCK, Covered, LogError, PageAfter, QueueId, RowOutcome, UploadId,
-};
+use crate::store::log::rows::{BatchRange, MessageColumns, PageOutcome, RangeColumns};
+use crate::store::log::types::{BLOCK, Covered, LogError, PageAfter, QueueId, UploadId};
 
 impl SqliteLog {
     pub(in crate::store::log) async fn covered(
@@ -48,47 +45,22 @@ impl SqliteLog {
         .await?)
     }
 
-    pub(in crate::store::log) async fn rows(
+    /// The messages of batches, in any order.
+    pub(in crate::store::log) async fn messages_of(
         &self,
-        upload: UploadId,
-        queue: QueueId,
-        after: PageAfter,
-        batches: i64,
-    ) -> Result<(Vec<RowOutcome>, Option<PageAfter>), LogError> {
-        let (sheet, row) = after.0.unzip();
-        let batches: Vec<PageBatch> = sqlx::query_as::<_, (i16, i32, i64, i32)>(
-            "select sheet, first_row, first_id, n from batch \
-             where upload_id=?1 and (?2 is null or (sheet,first_row)>(?2,?3)) \
-             order by sheet, first_row limit ?4",
-        )
-        .bind(upload.0)
-        .bind(sheet)
-        .bind(row)
-        .bind(batches)
-        .fetch_all(&self.readers)
-        .await?
-        .into_iter()
-        .map(|(sheet, first_row, first_id, n)| PageBatch { sheet, first_row, first_id, n })
-        .collect();
-        let Some(last) = batches.last() else { return Ok((vec![], None)) };
-        let next = PageAfter(Some((last.sheet, last.first_row)));
+        batches: &[BatchRange],
+    ) -> Result<Vec<MessageColumns>, LogError> {
         let mut messages = vec![];
-        let mut blocks = vec![];
-        for batch in &batches {
-            let part: Vec<(i64, i32, String)> =
+        for batch in batches {
+            let part: Vec<MessageColumns> =
                 sqlx::query_as("select id, \"row\", data from message where id>=? and id<?")
                     .bind(batch.first_id)
                     .bind(batch.past())
                     .fetch_all(&self.readers)
                     .await?;
-            messages.extend(part.into_iter().map(|(id, row, data)| (id, row, data.into())));
-            blocks.push(batch.first_id / BLOCK * BLOCK);
+            messages.extend(part);
         }
-        // See the same function of PostgreSQL: an outcome begins in the block of its messages.
-        blocks.sort_unstable();
-        blocks.dedup();
-        let outcomes = self.outcomes_of_blocks(queue, &blocks).await?;
-        Ok((page(&batches, messages, &outcomes)?, Some(next)))
+        Ok(messages)
     }
 
     /// The outcomes that begin in blocks, given by their first numbers.
