@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::store::log::{OutcomeKind, PageAfter, QueueId, RowOutcome, UploadId};
 use crate::store::{Log, StoreError};
 use crate::workbook::SheetHead;
+use crate::workbook::export::harmless;
 use crate::worker::handler::display_output;
 
 /// Batches read from the log at a time: some ten thousand rows.
@@ -115,7 +116,7 @@ impl Table {
         };
         let place = self.sheets.iter().map(|_| own("sheet")).chain([own("row")]);
         place
-            .chain(self.columns.iter().map(|column| harmless(column.clone())))
+            .chain(self.columns.iter().map(|column| harmless(column.as_str().into()).into_owned()))
             .chain(ENDS.map(own))
             .collect()
     }
@@ -124,7 +125,8 @@ impl Table {
         let data: HashMap<String, &RawValue> = serde_json::from_str(&outcome.data)?;
         let mut record = Vec::with_capacity(self.columns.len() + 6);
         if let Some(names) = &self.sheets {
-            record.push(harmless(names.get(&outcome.sheet).cloned().unwrap_or_default()));
+            let name = names.get(&outcome.sheet).map_or("", String::as_str);
+            record.push(harmless(name.into()).into_owned());
         }
         record.push(outcome.row.to_string());
         for column in &self.columns {
@@ -143,8 +145,8 @@ impl Table {
         };
         let output = ended.output.as_deref().map(display_output).unwrap_or_default();
         record.push(status.to_owned());
-        record.push(harmless(output.into_owned()));
-        record.push(harmless(ended.error.as_deref().unwrap_or_default().to_owned()));
+        record.push(harmless(output).into_owned());
+        record.push(harmless(ended.error.as_deref().unwrap_or_default().into()).into_owned());
         record.push(ended.attempts.to_string());
         Ok(record)
     }
@@ -153,19 +155,10 @@ impl Table {
 /// A value as a cell: text as it is, nothing for null, anything else as its JSON.
 fn cell(json: &str) -> Result<String, serde_json::Error> {
     match json.as_bytes().first() {
-        Some(b'"') => Ok(harmless(serde_json::from_str(json)?)),
+        Some(b'"') => Ok(harmless(serde_json::from_str::<String>(json)?.into()).into_owned()),
         _ if json == "null" => Ok(String::new()),
         _ => Ok(json.to_owned()),
     }
-}
-
-/// Text that a spreadsheet program would take for a formula is led by an apostrophe, which such
-/// programs show as nothing: a cell that somebody else wrote must not become a program on opening
-/// the results. A plain number, such as `-5` or `+4930123`, is none.
-fn harmless(text: String) -> String {
-    let risky = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let number = || text.parse::<f64>().is_ok_and(f64::is_finite);
-    if risky && !number() { format!("'{text}") } else { text }
 }
 
 #[cfg(test)]
@@ -219,20 +212,5 @@ mod tests {
         let record = table.record(&dead(2, r#"{"b":"x\"y","a":true}"#)).unwrap();
         assert_eq!(table.header()[..4], ["sheet", "row", "a", "b"]);
         assert_eq!(record[..4], ["S2", "7", "true", "x\"y"]);
-    }
-
-    #[test]
-    fn formulas_in_text_are_led_by_an_apostrophe_and_numbers_are_not() {
-        for (text, shown) in [
-            ("=1+1", "'=1+1"),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("-5", "-5"),
-            ("+4930123", "+4930123"),
-            ("-inf", "'-inf"),
-            ("+1+1", "'+1+1"),
-            ("plain", "plain"),
-        ] {
-            assert_eq!(harmless(text.into()), shown);
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::writing::{Writing, blocking};
+use super::writing::{Writing, blocking, remove_where};
 use super::{LocalFile, SpoolError};
 use crate::ingest::taken::Spooled;
 
@@ -147,19 +147,10 @@ pub(super) fn discard(directory: &Path, name: &str) {
 pub(super) async fn sweep(directory: &Path, age: Duration) -> Result<usize, SpoolError> {
     let directory = directory.to_owned();
     let swept = blocking(move || {
-        let entries = match std::fs::read_dir(&directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-            entries => entries?,
-        };
-        let mut removed = 0;
-        for entry in entries {
-            let entry = entry?;
-            let is_part = entry.file_name().to_str().is_some_and(|name| name.ends_with(PART));
-            if is_part && is_older(&entry, age) && std::fs::remove_file(entry.path()).is_ok() {
-                removed += 1;
-            }
-        }
-        Ok(removed)
+        remove_where(&directory, |entry, name| {
+            let old = name.ends_with(PART) && is_older(entry, age);
+            old && std::fs::remove_file(entry.path()).is_ok()
+        })
     });
     Ok(swept.await?)
 }

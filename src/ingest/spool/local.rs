@@ -53,7 +53,7 @@ mod copy {
 
     use uuid::Uuid;
 
-    use super::super::writing::blocking;
+    use super::super::writing::{blocking, remove_where};
 
     /// How the name of a working copy ends.
     const WORK: &str = ".work";
@@ -117,17 +117,9 @@ mod copy {
     pub(in super::super) async fn sweep(directory: &Path) -> io::Result<usize> {
         let directory = directory.to_owned();
         blocking(move || {
-            let entries = match std::fs::read_dir(&directory) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-                entries => entries?,
-            };
-            let mut removed = 0;
-            for entry in entries {
-                let entry = entry?;
-                let is_work = entry.file_name().to_str().is_some_and(|name| name.ends_with(WORK));
-                removed += usize::from(is_work && remove_unless_held(&entry).is_ok());
-            }
-            Ok(removed)
+            remove_where(&directory, |entry, name| {
+                name.ends_with(WORK) && remove_unless_held(entry).is_ok()
+            })
         })
         .await
     }

@@ -4,8 +4,9 @@
 //! pool, so that neither a slow disk nor a stream of tiny chunks costs the runtime's threads
 //! anything.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{DirEntry, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -112,6 +113,24 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// How many of a directory's entries `removed` has removed, given each with its name. A directory that
+/// is not there has none.
+pub(super) fn remove_where(
+    directory: &Path,
+    removed: impl Fn(&DirEntry, &str) -> bool,
+) -> io::Result<usize> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut count = 0;
+    for entry in entries {
+        let entry = entry?;
+        count += usize::from(entry.file_name().to_str().is_some_and(|name| removed(&entry, name)));
+    }
+    Ok(count)
 }
 
 #[cfg(test)]

@@ -9,9 +9,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use super::types::{
-    BLOCK, Ended, LogError, OutcomeKind, PageAfter, QueueId, RowOutcome, UploadId,
-};
+use super::types::{BLOCK, Ended, LogError, OutcomeKind, PageAfter, QueueId, RowOutcome, UploadId};
 use super::{Dialect, Log};
 use crate::domain::{Attempt, RowNumber};
 
