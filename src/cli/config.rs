@@ -11,7 +11,11 @@ use crate::config::print;
 /// What it prints is a file for --config. Options of single commands, such as --connections, are not
 /// known here.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// As JSON
+    #[arg(long, env = "ROWMILL_JSON")]
+    json: bool,
+}
 
 impl Args {
     #[allow(clippy::print_stdout)] // its answer
@@ -20,7 +24,11 @@ impl Args {
             Ok(config) => config,
             Err(error) => return complain(&error),
         };
-        match print(&config) {
+        let text = match self.json {
+            true => serde_json::to_string_pretty(&config).map(|text| text + "\n"),
+            false => print(&config),
+        };
+        match text {
             Ok(text) => print!("{text}"),
             Err(error) => return complain(&error),
         }

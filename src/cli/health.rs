@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::api_args::ApiArgs;
 use super::complain;
 use crate::client::{ClientError, ClientLimits};
@@ -18,13 +20,28 @@ pub(super) struct Args {
     /// How long to wait for its answer
     #[arg(long, value_name = "TIME", env = "ROWMILL_HEALTH_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+
+    /// Say it on stdout as JSON: {"healthy": true}, or false and why
+    #[arg(long, env = "ROWMILL_JSON")]
+    json: bool,
 }
 
 impl Args {
+    #[allow(clippy::print_stdout)] // its answer
     pub(super) async fn run(self) -> ExitCode {
         match self.ask().await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&error),
+            Ok(()) => {
+                if self.json {
+                    println!("{}", json!({ "healthy": true }));
+                }
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                if self.json {
+                    println!("{}", json!({ "healthy": false, "why": error.to_string() }));
+                }
+                complain(&error)
+            }
         }
     }
 

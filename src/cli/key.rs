@@ -50,6 +50,10 @@ enum Command {
         /// several separated by commas
         #[arg(long, required = true, value_name = "SCOPE", value_delimiter = ',')]
         scope: Vec<Scope>,
+
+        /// As JSON: the key with its number, name and scopes
+        #[arg(long, env = "ROWMILL_JSON")]
+        json: bool,
     },
     /// List the keys, also those that are revoked
     List {
@@ -61,6 +65,10 @@ enum Command {
     Revoke {
         /// Its number, as `rowmill key list` tells it
         number: i32,
+
+        /// Say on stdout as JSON what it is now
+        #[arg(long, env = "ROWMILL_JSON")]
+        json: bool,
     },
 }
 
@@ -112,9 +120,9 @@ impl Args {
         let store = Store::open(&url, &StoreOptions::default()).await?;
         store.migrate().await?;
         let done = match &self.command {
-            Command::Add { name, scope } => add(&store, name, scope).await,
+            Command::Add { name, scope, json } => add(&store, name, scope, *json).await,
             Command::List { json } => list(&store, *json).await,
-            Command::Revoke { number } => revoke(&store, *number).await,
+            Command::Revoke { number, json } => revoke(&store, *number, *json).await,
         };
         store.close().await;
         done
@@ -122,7 +130,7 @@ impl Args {
 }
 
 #[allow(clippy::print_stderr)] // stdout has the key alone, so that a script can take it
-async fn add(store: &Store, name: &str, scope: &[Scope]) -> Result<(), KeyError> {
+async fn add(store: &Store, name: &str, scope: &[Scope], as_json: bool) -> Result<(), KeyError> {
     let name = name.trim();
     if !NAME.contains(&name.chars().count()) || name.chars().any(char::is_control) {
         return Err(KeyError::Name);
@@ -135,7 +143,13 @@ async fn add(store: &Store, name: &str, scope: &[Scope]) -> Result<(), KeyError>
     let scopes: Scopes = scope.iter().copied().collect();
     let key = store.control.add_key(name, &secret.hash(), scopes).await?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", secret.as_str())?;
+    if as_json {
+        let mut made = told(&key);
+        made["key"] = secret.as_str().into();
+        writeln!(out, "{made}")?;
+    } else {
+        writeln!(out, "{}", secret.as_str())?;
+    }
     out.flush()?;
     eprintln!(
         "rowmill: key {} `{}` may {}; it is not shown again",
@@ -184,8 +198,11 @@ fn told(key: &ApiKey) -> Value {
 }
 
 #[allow(clippy::print_stderr)] // as for `add`
-async fn revoke(store: &Store, number: i32) -> Result<(), KeyError> {
+async fn revoke(store: &Store, number: i32, as_json: bool) -> Result<(), KeyError> {
     let key = store.control.revoke_key(number).await?.ok_or(KeyError::NoKey(number))?;
+    if as_json {
+        writeln!(std::io::stdout().lock(), "{}", told(&key))?;
+    }
     let when = key.revoked_ms.map(time).unwrap_or_default();
     eprintln!("rowmill: key {number} `{}` is revoked since {when}", key.name);
     if store.control.count_good_keys().await? == 0 {

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::complain;
 use crate::store::{Store, StoreOptions};
 
@@ -19,12 +21,17 @@ pub(super) struct Args {
         default_value = "sqlite:rowmill.db"
     )]
     database_url: String,
+
+    /// Say it as JSON: {"changes": N}
+    #[arg(long, env = "ROWMILL_JSON")]
+    json: bool,
 }
 
 impl Args {
     #[allow(clippy::print_stdout)] // its answer
     pub(super) async fn run(self) -> ExitCode {
         match migrate(&self.database_url).await {
+            Ok(changes) if self.json => println!("{}", json!({ "changes": changes })),
             Ok(0) => println!("the tables are up to date"),
             Ok(changes) => println!("{changes} changes made; the tables are up to date"),
             Err(error) => return complain(&error),

@@ -4,6 +4,7 @@
 mod api_args;
 mod bench;
 mod common;
+mod completions;
 mod config;
 mod database;
 mod delayed;
@@ -17,6 +18,7 @@ mod maintain;
 mod metrics;
 mod migrate;
 mod openapi;
+mod paint;
 mod produce;
 mod read;
 mod read_limits;
@@ -61,6 +63,7 @@ enum Command {
     Config(config::Args),
     Uploads(uploads::Args),
     Results(results::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     Read(read::Args),
     #[command(hide = true)]
@@ -90,6 +93,7 @@ impl Cli {
             Command::Config(args) => args.run(common),
             Command::Uploads(args) => block_on(args.run(common)),
             Command::Results(args) => block_on(args.run(common)),
+            Command::Completions(args) => args.run(),
         }
     }
 }
@@ -113,7 +117,8 @@ fn complain(error: &dyn std::error::Error) -> ExitCode {
         }
         source = cause.source();
     }
-    eprintln!("rowmill: {text}");
+    let bad = paint::BAD;
+    anstream::eprintln!("{bad}rowmill:{bad:#} {text}");
     ExitCode::from(COULD_NOT)
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::api_args::ApiArgs;
@@ -28,6 +29,10 @@ pub(crate) struct Args {
     #[arg(long, env = "ROWMILL_FAILURES")]
     failures: bool,
 
+    /// Say on stdout as JSON what was fetched: {"file": …, "complete": …}
+    #[arg(long, env = "ROWMILL_JSON")]
+    json: bool,
+
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -37,6 +42,7 @@ Exit code: 0 the file is there; 1 it is there, and rows of the upload have not e
 2 it could not be fetched.";
 
 impl Args {
+    #[allow(clippy::print_stdout)] // what --json asked for
     pub(super) async fn run(self, common: &Common) -> ExitCode {
         common.start_log();
         let config = match common.config() {
@@ -56,6 +62,11 @@ impl Args {
             Err(error) => Err(error),
         };
         match fetched {
+            Ok(fetched) if self.json => {
+                let complete = matches!(fetched, Download::Complete);
+                println!("{}", json!({ "file": self.output, "complete": complete }));
+                if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            }
             Ok(Download::Complete) => ExitCode::SUCCESS,
             Ok(Download::SoFar) => {
                 tell("rows of the upload have not ended yet: the file shows how it is so far");

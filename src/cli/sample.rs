@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, Workbook, Worksheet, XlsxError};
+use serde_json::json;
 
 /// Names and sizes of the sample workbooks.
 const SAMPLES: [(&str, u32); 4] = [
@@ -35,19 +36,34 @@ pub(crate) struct Args {
     /// Where it goes.
     #[arg(requires = "rows")]
     file: Option<PathBuf>,
+    /// Say on stdout as JSON what was written: {"files": […]}
+    #[arg(long, env = "ROWMILL_JSON")]
+    json: bool,
 }
 
 impl Args {
     /// Runs the subcommand.
+    #[allow(clippy::print_stdout)] // what --json asked for
     pub(crate) fn run(self) -> ExitCode {
         let done = match (self.rows, &self.file) {
-            (Some(rows), Some(file)) => large(file, rows, self.columns),
-            _ => {
-                SAMPLES.iter().try_for_each(|(name, rows)| small(*rows)?.save(self.dir.join(name)))
+            (Some(rows), Some(file)) => {
+                large(file, rows, self.columns).map(|()| vec![file.to_owned()])
             }
+            _ => SAMPLES
+                .iter()
+                .map(|(name, rows)| {
+                    let file = self.dir.join(name);
+                    small(*rows)?.save(&file).map(|()| file)
+                })
+                .collect(),
         };
         match done {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(files) => {
+                if self.json {
+                    println!("{}", json!({ "files": files }));
+                }
+                ExitCode::SUCCESS
+            }
             Err(error) => {
                 // Nowhere to tell that there is nowhere to tell it.
                 let _ = writeln!(io::stderr(), "the sample cannot be written: {error}");

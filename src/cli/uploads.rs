@@ -3,9 +3,12 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anstyle::Style;
+
 use super::api_args::ApiArgs;
 use super::common::Common;
 use super::complain;
+use super::paint::{BAD, BUSY, GOOD, WARN, unless_none};
 use crate::api::{Upload, UploadStatus};
 
 /// List the uploads of a server, the latest first.
@@ -51,7 +54,7 @@ impl Args {
 }
 
 fn print(uploads: &[Upload], json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = anstream::stdout().lock();
     if json {
         for upload in uploads {
             serde_json::to_writer(&mut out, upload)?;
@@ -66,29 +69,26 @@ fn print(uploads: &[Upload], json: bool) -> io::Result<()> {
     )?;
     for upload in uploads {
         let counts = &upload.counts;
+        let (status, style) = word(upload.status);
+        let (dead, bad) = (unless_none(counts.dead, BAD), unless_none(counts.rejected, WARN));
         // A file's name is somebody else's text; it shall not steer this terminal.
         let name: String =
             upload.filename.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         writeln!(
             out,
-            "{:36}  {:10}  {:>9}  {:>9}  {:>7}  {:>8}  {name}",
-            upload.id,
-            word(upload.status),
-            counts.read,
-            counts.done,
-            counts.dead,
-            counts.rejected,
+            "{:36}  {style}{status:10}{style:#}  {:>9}  {:>9}  {dead}{:>7}{dead:#}  {bad}{:>8}{bad:#}  {name}",
+            upload.id, counts.read, counts.done, counts.dead, counts.rejected,
         )?;
     }
     Ok(())
 }
 
-fn word(status: UploadStatus) -> &'static str {
+fn word(status: UploadStatus) -> (&'static str, Style) {
     match status {
-        UploadStatus::Ingesting => "ingesting",
-        UploadStatus::Published => "published",
-        UploadStatus::Ended => "ended",
-        UploadStatus::Failed => "failed",
-        UploadStatus::Cancelled => "cancelled",
+        UploadStatus::Ingesting => ("ingesting", BUSY),
+        UploadStatus::Published => ("published", BUSY),
+        UploadStatus::Ended => ("ended", GOOD),
+        UploadStatus::Failed => ("failed", BAD),
+        UploadStatus::Cancelled => ("cancelled", WARN),
     }
 }

@@ -4,6 +4,7 @@
 pub mod exposition;
 pub mod worker;
 
+use anstream::{AutoStream, ColorChoice};
 use tracing_subscriber::EnvFilter;
 
 /// How the log is written.
@@ -42,7 +43,8 @@ impl LogFormat {
 /// warnings unless told. Called once; a second call changes nothing.
 pub fn init(format: LogFormat) {
     let filter = EnvFilter::try_from_env("ROWMILL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // A terminal, unless the environment says otherwise (`NO_COLOR`).
+    let ansi = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

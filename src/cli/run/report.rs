@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::error::RunError;
+use crate::cli::paint::{BAD, GOOD, WARN, unless_none};
 use crate::domain::Finding;
 use crate::store::log::Counts;
 use crate::workbook::Totals;
@@ -96,17 +97,18 @@ impl Report {
     }
 
     pub(super) fn print(&self, json: bool) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+        let mut out = anstream::stdout().lock();
         if json {
             serde_json::to_writer(&mut out, self)?;
             return writeln!(out);
         }
         self.print_findings()?;
         let file = self.file.display();
+        let (dead, bad) = (unless_none(self.dead, BAD), unless_none(self.rejected, WARN));
         match self.status {
             Status::Ended => writeln!(
                 out,
-                "{file}: {} done, {} dead, {} rejected of {} rows in {} s ({}/s)",
+                "{file}: {GOOD}{} done{GOOD:#}, {dead}{} dead{dead:#}, {bad}{} rejected{bad:#} of {} rows in {} s ({}/s)",
                 self.done,
                 self.dead,
                 self.rejected,
@@ -139,13 +141,13 @@ impl Report {
     }
 
     fn print_findings(&self) -> io::Result<()> {
-        let mut err = io::stderr().lock();
+        let mut err = anstream::stderr().lock();
         for finding in self.findings.iter().take(SHOWN) {
-            let word = match finding.kind {
-                crate::domain::FindingKind::Warning => "warning",
-                crate::domain::FindingKind::Rejected => "rejected",
+            let (word, style) = match finding.kind {
+                crate::domain::FindingKind::Warning => ("warning", WARN),
+                crate::domain::FindingKind::Rejected => ("rejected", BAD),
             };
-            writeln!(err, "{word}: {finding}")?;
+            writeln!(err, "{style}{word}:{style:#} {finding}")?;
         }
         let more = (self.warnings + self.rejected).saturating_sub(SHOWN as u64);
         if more > 0 && self.findings.len() >= SHOWN {
