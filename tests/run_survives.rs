@@ -104,7 +104,10 @@ async fn survives(scene: &Scene, rows: u32, kills: usize) {
         assert!(before.len() < 4 * kills, "no kill came after an outcome: no proof");
         let mut child = scene.start();
         tokio::time::sleep(Duration::from_millis(random.u64(20..1_500))).await;
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        if child.try_wait().unwrap().is_some() {
+            let output = child.wait_with_output().unwrap();
+            panic!("it ended before it could be killed: {output:?}, {} ran", scene.witness().len());
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         let ended = scene.recorded().await;
@@ -159,4 +162,30 @@ async fn twenty_kills_of_twenty_thousand_rows_on_sqlite() {
 async fn five_kills_of_five_thousand_rows_on_postgres() {
     let database = TestDatabase::postgres().await;
     survives(&Scene::new(|_| database.url().to_owned(), 5_000), 5_000, 5).await;
+}
+
+/// A database that is being made is killed too, again and again, and the next start makes the rest.
+#[test]
+fn a_database_whose_making_is_killed_is_made_by_the_next() {
+    let home = tempfile::tempdir().unwrap();
+    let migrate = |file: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rowmill"));
+        command.current_dir(home.path()).args(["migrate", "--json"]);
+        command.args(["--database-url", &format!("sqlite:{file}")]).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let mut halves = 0;
+    for step in 0..60 {
+        let file = format!("{step}.db");
+        let mut child = migrate(&file);
+        std::thread::sleep(Duration::from_millis(step));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let there = home.path().join(&file).exists();
+        let next = migrate(&file).wait_with_output().unwrap();
+        assert!(next.status.success(), "killed after {step} ms: {next:?}");
+        let said: serde_json::Value = serde_json::from_slice(&next.stdout).unwrap();
+        halves += u32::from(there && said["changes"].as_u64().unwrap() > 0);
+    }
+    assert!(halves > 0, "no kill came between the first change and the last: no proof");
 }

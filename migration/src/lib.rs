@@ -20,14 +20,37 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
+        let changes: Vec<Box<dyn MigrationTrait>> = vec![
             Box::new(m0001_control::Migration),
             Box::new(m0002_log::Migration),
             Box::new(m0003_service::Migration),
             Box::new(m0004_queues::Migration),
             Box::new(m0005_messages::Migration),
             Box::new(m0006_carried::Migration),
-        ]
+        ];
+        changes.into_iter().map(|change| Box::new(Whole(change)) as _).collect()
+    }
+}
+
+/// A change that is made whole or not at all, also on SQLite, which could always do it but is not asked
+/// to unless told: a process that was killed in the middle would leave half of a change, and no process
+/// after it could make the other half.
+struct Whole(Box<dyn MigrationTrait>);
+
+impl MigrationName for Whole {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Whole {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        self.0.up(manager).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
     }
 }
 
