@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Address;
+use super::{Address, Finding};
 
 /// What kind of problem it is. The kind alone decides how it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,6 +27,10 @@ pub enum ProblemKind {
     /// A limit was passed: inflated size, ratio, rows, columns, output (413). A cell or a row over its
     /// limit rejects that row alone.
     TooLarge,
+    /// Dates are written as text, and it cannot be told in what order (422).
+    AmbiguousDates,
+    /// Rows are not valid, and one such row is enough to refuse the file (422).
+    InvalidRows,
     /// The reader ran out of its memory or its time, or ended without a word (422).
     ReaderDied,
 }
@@ -42,6 +46,8 @@ impl ProblemKind {
             Self::BadHeader => "The header row cannot be used",
             Self::Empty => "There are no rows",
             Self::TooLarge => "The file passes a limit",
+            Self::AmbiguousDates => "The dates can be read in two ways",
+            Self::InvalidRows => "Rows are not valid",
             Self::ReaderDied => "The file could not be read within its limits",
         }
     }
@@ -57,12 +63,15 @@ pub struct Problem {
     /// Where in the workbook, as far as known.
     #[serde(default)]
     pub at: Address,
+    /// The first problems, one by one, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 impl Problem {
     /// A problem of the file as a whole.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), at: Address::default() }
+        Self { kind, detail: detail.into(), at: Address::default(), findings: vec![] }
     }
 
     /// The same problem, at a place.

@@ -5,4 +5,5 @@ pub mod api_key;
 pub mod queue;
 pub mod setting;
 pub mod topic;
+pub mod topic_rules;
 pub mod upload;

@@ -12,6 +12,7 @@ mod problem;
 mod queue;
 mod receipt;
 mod result;
+mod rules;
 mod session;
 mod upload;
 mod whole;
@@ -33,6 +34,7 @@ pub use queue::{
 };
 pub use receipt::{BadReceipt, Receipt};
 pub use result::{Outcome, State};
+pub use rules::{CellType, ColumnRule, OtherColumns, Rules, TopicTerms};
 pub use session::{NewSession, Session};
 pub use upload::{
     BuildState, Building, Counts, Finding, Links, Row, RowCopy, Timings, Upload, UploadAnswer,

@@ -26,6 +26,9 @@ pub struct Problem {
     /// The column, such as `C`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
+    /// The first invalid rows, where they are why a file was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<super::Finding>,
     /// One of each file, when several were sent and none was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(no_recursion)]

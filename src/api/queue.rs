@@ -15,6 +15,13 @@ pub struct NewTopic {
     /// Its name: 1 to 128 of the characters A-Z a-z 0-9 . _ -
     #[schema(pattern = "^[A-Za-z0-9._-]{1,128}$")]
     pub id: String,
+    /// What it demands of what is published to it; nothing unless told.
+    #[serde(
+        default,
+        deserialize_with = "super::object::maybe",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub rules: Option<super::Rules>,
 }
 
 /// A topic.
@@ -24,6 +31,9 @@ pub struct Topic {
     pub id: String,
     /// When it was made.
     pub created_at: String,
+    /// What it demands of what is published to it, if anything. A list of topics does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<super::Rules>,
 }
 
 /// What may be said of a queue, in each of the two requests that say it. A struct within a struct

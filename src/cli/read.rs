@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Only look at the file and say what it is: what to look for, as JSON.
     #[arg(long, value_parser = from_json::<PreviewOptions>)]
     preview: Option<PreviewOptions>,
+    /// Only decide in what order the dates are that are written as text.
+    #[arg(long, conflicts_with = "preview")]
+    decide: bool,
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
@@ -58,6 +61,7 @@ impl Args {
         let mut frames = Frames::new(pipe, &self.limits);
         let last = match &self.preview {
             Some(what) => self.look(what),
+            None if self.decide => self.decide(),
             None => self.send(&mut frames),
         };
         let last = match last {
@@ -77,6 +81,12 @@ impl Args {
     fn send(&self, frames: &mut Frames) -> Result<Frame, Stop> {
         let totals = workbook::read(&self.file, &self.options, &self.limits, frames)?;
         Ok(Frame::End(totals))
+    }
+
+    /// Looks at all dates that are text, and answers what was decided.
+    fn decide(&self) -> Result<Frame, Stop> {
+        let decided = workbook::rules::decide(&self.file, &self.options, &self.limits)?;
+        Ok(Frame::Preview(serde_json::to_vec(&decided).map_err(io::Error::from)?.into()))
     }
 
     /// Looks at all rows, and answers what was seen.
@@ -170,6 +180,12 @@ impl Sink for Frames {
     fn row(&mut self, row: RowNumber, json: &[u8], attributes: Option<&[u8]>) -> Result<(), Stop> {
         self.rows.push(row, json, attributes);
         if self.rows.bytes() >= self.frame_bytes { self.send_rows() } else { Ok(()) }
+    }
+
+    fn pulse(&mut self) -> Result<(), Stop> {
+        // A frame without rows: the parent hears that the reader is at work.
+        self.rows.drain_into(self.sheet, &mut self.wire).map_err(io::Error::from)?;
+        self.send()
     }
 
     fn finding(&mut self, finding: Finding) -> Result<(), Stop> {

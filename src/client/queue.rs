@@ -5,7 +5,9 @@ use serde::Serialize;
 
 use super::transport::Request;
 use super::{Client, ClientError};
-use crate::api::{Data, NewQueue, NewTopic, Queue, QueueStats, QueueTerms, Redrive, Topic};
+use crate::api::{
+    Data, NewQueue, NewTopic, Queue, QueueStats, QueueTerms, Redrive, Topic, TopicTerms,
+};
 
 impl Client {
     /// Makes a topic: `POST /topics`.
@@ -13,7 +15,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; 409 when the name is another topic's.
     pub async fn create_topic(&self, id: &str) -> Result<Topic, ClientError> {
-        self.ask(&self.post(&["topics"], &NewTopic { id: id.to_owned() })?).await
+        self.ask(&self.post(&["topics"], &NewTopic { id: id.to_owned(), rules: None })?).await
     }
 
     /// Topics in the order of their names, after the first `offset`: `GET /topics`.
@@ -31,6 +33,15 @@ impl Client {
     /// [`ClientError`]; 404 when there is none of that name.
     pub async fn topic(&self, id: &str) -> Result<Topic, ClientError> {
         self.ask(&self.get(&["topics", id], vec![])).await
+    }
+
+    /// Gives a topic other terms, all of them: `PUT /topics/{topic}`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when there is none of that name.
+    pub async fn replace_topic(&self, id: &str, terms: &TopicTerms) -> Result<Topic, ClientError> {
+        let path = ["topics", id];
+        self.ask(&Request { method: Method::PUT, ..self.post(&path, terms)? }).await
     }
 
     /// Deletes a topic; its queues stay: `DELETE /topics/{topic}`.

@@ -28,6 +28,10 @@ pub struct UploadOptions {
     pub topic: Option<String>,
     /// Columns whose cells become attributes, named by the header: `country,city`.
     pub attributes: Option<String>,
+    /// What becomes of dates that are written as text: `dmy`, `mdy`, `auto`.
+    pub dates: Option<String>,
+    /// What becomes of a file some of whose rows are not valid: `skip`, `abort`.
+    pub on_invalid: Option<String>,
     /// Let workers begin before the file has been read to its end.
     pub stream: bool,
     /// Answer when all is published, not when the file has been accepted.
@@ -41,6 +45,8 @@ impl UploadOptions {
         query.extend(self.header_row.as_deref().map(|row| ("header_row", row)));
         query.extend(self.topic.as_deref().map(|topic| ("topic", topic)));
         query.extend(self.attributes.as_deref().map(|columns| ("attributes", columns)));
+        query.extend(self.dates.as_deref().map(|dates| ("dates", dates)));
+        query.extend(self.on_invalid.as_deref().map(|what| ("on_invalid", what)));
         query.extend(self.stream.then_some(("stream", "true")));
         query.extend(self.wait.then_some(("wait", "true")));
         query

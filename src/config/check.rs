@@ -74,6 +74,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         let why = "a block of ids has 1000".to_owned();
         return Err(too_small("ingest.batch_rows", ingest.batch_rows.to_string(), why));
     }
+    if http.rules_bytes > 72 << 10 {
+        let why = "a reader is told no more than 72K".to_owned();
+        return Err(too_small("http.rules_bytes", http.rules_bytes.to_string(), why));
+    }
     if sqs.message_bytes > 1 << 20 {
         let why = "SQS takes no more than 1M".to_owned();
         return Err(too_small("sqs.message_bytes", sqs.message_bytes.to_string(), why));

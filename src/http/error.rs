@@ -99,7 +99,22 @@ pub fn status_of(kind: ProblemKind) -> StatusCode {
         | ProblemKind::NoSuchSheet
         | ProblemKind::BadHeader
         | ProblemKind::Empty
+        | ProblemKind::AmbiguousDates
+        | ProblemKind::InvalidRows
         | ProblemKind::ReaderDied => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+impl From<&domain::Finding> for api::Finding {
+    fn from(finding: &domain::Finding) -> Self {
+        Self {
+            rejected: finding.kind == domain::FindingKind::Rejected,
+            address: finding.at.to_string(),
+            row: finding.at.row.map(|row| row.0),
+            column: finding.at.column.map(|column| column.to_string()),
+            sheet: finding.at.sheet.clone(),
+            detail: finding.detail.clone(),
+        }
     }
 }
 
@@ -114,6 +129,7 @@ impl From<&domain::Problem> for api::Problem {
             sheet: problem.at.sheet.as_deref().map(str::to_owned),
             row: problem.at.row.map(|row| row.0),
             column: problem.at.column.map(|column| column.to_string()),
+            findings: problem.findings.iter().map(Into::into).collect(),
             ..Self::default()
         }
     }

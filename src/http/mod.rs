@@ -25,6 +25,7 @@ mod queues;
 mod refusals;
 mod refuse;
 mod results;
+mod rules;
 mod safety;
 pub mod server;
 mod session;
@@ -70,6 +71,9 @@ pub struct HttpLimits {
     /// Bytes of such bodies in memory, all requests together. 256 MiB.
     #[serde(with = "units::size")]
     pub bodies_bytes: usize,
+    /// Bytes of a topic's rules, as JSON. 64 KiB.
+    #[serde(with = "units::size")]
+    pub rules_bytes: usize,
     /// Messages in one publish, settle or receive. 1,000.
     pub messages: usize,
     /// The longest `wait` of a receive. 30 s.
@@ -130,6 +134,7 @@ impl Default for HttpLimits {
             files: 20,
             body_bytes: 16 << 20,
             bodies_bytes: 256 << 20,
+            rules_bytes: 64 << 10,
             messages: 1_000,
             receive_wait: Duration::from_secs(30),
             page: 1_000,
@@ -159,6 +164,7 @@ impl Default for HttpLimits {
 pub struct App<B> {
     parts: Arc<Parts<B>>,
     sockets: ws::Sockets,
+    rules: rules::KnownRules,
 }
 
 /// The parts of an [`App`].
@@ -180,7 +186,11 @@ pub struct Parts<B> {
 
 impl<B> Clone for App<B> {
     fn clone(&self) -> Self {
-        Self { parts: Arc::clone(&self.parts), sockets: self.sockets.clone() }
+        Self {
+            parts: Arc::clone(&self.parts),
+            sockets: self.sockets.clone(),
+            rules: self.rules.clone(),
+        }
     }
 }
 
@@ -196,7 +206,7 @@ impl<B: Broker + Clone> App<B> {
     /// An app of these parts.
     pub fn new(parts: Parts<B>) -> Self {
         let sockets = ws::Sockets::new(parts.limits.ws.sockets);
-        Self { parts: Arc::new(parts), sockets }
+        Self { parts: Arc::new(parts), sockets, rules: rules::KnownRules::default() }
     }
 
     /// All routes.

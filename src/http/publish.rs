@@ -14,7 +14,7 @@ use super::limits::MessageLimits;
 use super::openapi::PROBLEM;
 use super::refusals::OfBody;
 use super::time::rfc3339;
-use super::{ApiError, App};
+use super::{ApiError, App, rules};
 use crate::api;
 use crate::broker::{Broker, CopyOf, MessageBody, Once};
 use crate::domain::TopicName;
@@ -55,7 +55,7 @@ pub(super) fn docs() -> utoipa::openapi::OpenApi {
         OfBody,
         (status = 404, description = "There is no such topic", body = api::Problem, content_type = PROBLEM),
         (status = 409, description = "The key was used for another request", body = api::Problem, content_type = PROBLEM),
-        (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The request says something that cannot be, or the topic's schema does not take a message: then none is published", body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["publish"])),
 )]
@@ -69,7 +69,9 @@ async fn publish<B: Broker + Clone>(
     let answer = match text.parse()? {
         api::Publish::One(message) => {
             let body = body_of(message.clone(), "", &app.limits.message)?;
-            let copies = app.broker.publish_messages(&topic, vec![body], once).await?;
+            let bodies = vec![body];
+            rules::check(&app, &topic, &bodies, false).await?;
+            let copies = app.broker.publish_messages(&topic, bodies, once).await?;
             let now = app.store.clock.now_ms();
             let copies = copies.into_iter().flatten().map(|copy| copy_of(copy, &message, now));
             api::Published::One { data: copies.collect() }
@@ -88,7 +90,8 @@ async fn publish<B: Broker + Clone>(
                 .map(|(at, message)| {
                     body_of(message, &format!("message {at}: "), &app.limits.message)
                 })
-                .collect::<Result<_, _>>()?;
+                .collect::<Result<Vec<_>, _>>()?;
+            rules::check(&app, &topic, &bodies, true).await?;
             let copies = app.broker.publish_messages(&topic, bodies, once).await?;
             let ids = |copies: Vec<CopyOf>| api::Accepted {
                 ids: copies.iter().map(|copy| copy.id.to_string()).collect(),

@@ -1,4 +1,4 @@
-//! Topics: making, listing and deleting them. What is published to them is in `publish`.
+//! Topics: making, changing, listing and deleting them. What is published to them is in `publish`.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,6 +10,7 @@ use utoipa::{IntoParams, OpenApi};
 use super::extract::{JsonBody, PathName, QueryOf};
 use super::openapi::PROBLEM;
 use super::refusals::OfBody;
+use super::rules;
 use super::time::rfc3339;
 use super::{ApiError, App};
 use crate::api;
@@ -20,11 +21,11 @@ use crate::store::control::Topic;
 pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
     Router::new()
         .route("/topics", get(list::<B>).post(create::<B>))
-        .route("/topics/{topic}", get(show::<B>).delete(delete::<B>))
+        .route("/topics/{topic}", get(show::<B>).put(replace::<B>).delete(delete::<B>))
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(list, create, show, delete))]
+#[openapi(paths(list, create, show, replace, delete))]
 struct Docs;
 
 /// What this file adds to the description of the API.
@@ -81,7 +82,7 @@ async fn list<B: Broker + Clone>(
 ) -> Result<Json<api::Data<api::Topic>>, ApiError> {
     let (offset, limit) = asked.bounds(app.limits.page)?;
     let found = app.store.control.topic_records(offset, limit).await?;
-    Ok(Json(api::Data { data: found.into_iter().map(shown).collect() }))
+    Ok(Json(api::Data { data: found.into_iter().map(|topic| shown(topic, None)).collect() }))
 }
 
 #[utoipa::path(
@@ -104,9 +105,11 @@ async fn create<B: Broker + Clone>(
 ) -> Result<(StatusCode, Json<api::Topic>), ApiError> {
     let name: TopicName =
         asked.id.parse().map_err(|error| ApiError::invalid(format!("`id`: {error}")))?;
-    let made = app.store.control.create_topic(&name).await?;
+    let kept = rules::taken(asked.rules, app.limits.rules_bytes)?;
+    let made = app.store.control.create_topic_with(&name, kept.clone()).await?;
     app.broker.names_changed();
-    Ok((StatusCode::CREATED, Json(shown(made))))
+    app.rules.forget();
+    Ok((StatusCode::CREATED, Json(shown(made, rules::shown(kept)?))))
 }
 
 #[utoipa::path(
@@ -127,7 +130,38 @@ async fn show<B: Broker + Clone>(
     PathName(name): PathName<TopicName>,
 ) -> Result<Json<api::Topic>, ApiError> {
     let found = app.store.control.topic_record(&name).await?;
-    found.map(|topic| Json(shown(topic))).ok_or_else(|| ApiError::missing("topic", name))
+    let topic = found.ok_or_else(|| ApiError::missing("topic", name))?;
+    let kept = app.store.control.topic_rules(topic.id).await?;
+    Ok(Json(shown(topic, rules::shown(kept)?)))
+}
+
+#[utoipa::path(
+    put,
+    path = "/topics/{topic}",
+    tag = "topics",
+    summary = "Gives a topic other terms, all of them",
+    description = "An upload is read by the rules that its topic has at its start; messages are \
+        checked by new ones within a second. What was published before stays as it is.",
+    params(("topic" = String, Path, description = "Its name")),
+    request_body = api::TopicTerms,
+    responses(
+        (status = 200, description = "It as it is now", body = api::Topic),
+        OfBody,
+        (status = 404, description = "There is no such topic", body = api::Problem, content_type = PROBLEM),
+        (status = 422, description = "The request says something that cannot be", body = api::Problem, content_type = PROBLEM),
+    ),
+    security(("key" = ["admin"])),
+)]
+async fn replace<B: Broker + Clone>(
+    State(app): State<App<B>>,
+    PathName(name): PathName<TopicName>,
+    JsonBody(asked, _room): JsonBody<api::TopicTerms>,
+) -> Result<Json<api::Topic>, ApiError> {
+    let kept = rules::taken(asked.rules, app.limits.rules_bytes)?;
+    let changed = app.store.control.set_topic_rules(&name, kept.clone()).await?;
+    app.rules.forget();
+    let topic = changed.ok_or_else(|| ApiError::missing("topic", name))?;
+    Ok(Json(shown(topic, rules::shown(kept)?)))
 }
 
 #[utoipa::path(
@@ -154,9 +188,10 @@ async fn delete<B: Broker + Clone>(
         return Err(ApiError::missing("topic", name));
     }
     app.broker.names_changed();
+    app.rules.forget();
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn shown(topic: Topic) -> api::Topic {
-    api::Topic { id: topic.name, created_at: rfc3339(topic.created_at) }
+fn shown(topic: Topic, rules: Option<api::Rules>) -> api::Topic {
+    api::Topic { id: topic.name, created_at: rfc3339(topic.created_at), rules }
 }

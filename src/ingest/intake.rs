@@ -130,7 +130,6 @@ impl<B: Broker + Clone> Intake<B> {
         let permit =
             timeout(inner.settings.reader_wait, Arc::clone(&inner.readers).acquire_owned());
         let Ok(Ok(permit)) = permit.await else { return Err(NotTaken::Busy) };
-        let written = serde_json::to_string(&options.read).map_err(CannotStart::Arguments)?;
         let key = options.key(&file).map_err(CannotStart::Arguments)?;
         if let Some(before) = self.before(key.as_deref()).await? {
             return Ok(before);
@@ -140,7 +139,9 @@ impl<B: Broker + Clone> Intake<B> {
             Some(local) => local,
             None => settings.spool.local(&file.spool, file.bytes, &file.content_hash).await?,
         };
-        let mut reader = Reader::start(&settings.exe, local.path(), &options.read, &settings.read)?;
+        let read = self.decided(&options.read, local.path()).await?;
+        let written = serde_json::to_string(&read).map_err(CannotStart::Arguments)?;
+        let mut reader = Reader::start(&settings.exe, local.path(), &read, &settings.read)?;
         let first = tokio::select! {
             first = reader.first_word() => first.map_err(NotTaken::Refused)?,
             () = inner.stop.cancelled() => return Err(NotTaken::Stopping),
@@ -319,7 +320,7 @@ impl<B: Broker + Clone> Intake<B> {
         let covered = inner.store.log.covered(upload.id).await;
         let covered = Coverage::new(covered.map_err(BrokerError::from)?);
         let Opened { mut reader, mut first, file, permit } = opened;
-        if !upload.stream && !inner.broker.holds() && covered.batches() == 0 {
+        if covered.batches() == 0 && twice::is_due(upload, inner.broker.holds())? {
             if let Some(problem) = twice::fault(reader, &stop).await? {
                 return self.fail(upload, problem, &stop).await;
             }

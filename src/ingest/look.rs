@@ -9,6 +9,7 @@ use super::intake::Intake;
 use super::reader::Reader;
 use super::taken::{Look, NotTaken, Spooled};
 use crate::broker::Broker;
+use crate::workbook::rules::OnInvalid;
 use crate::workbook::{AttributeColumns, PreviewOptions, ReadOptions};
 
 impl<B: Broker + Clone> Intake<B> {
@@ -38,7 +39,9 @@ impl<B: Broker + Clone> Intake<B> {
             }
         };
         let began = Instant::now();
-        let mut reader = Reader::look(&settings.exe, path, read, &what, &settings.read)?;
+        // A look tells of every row, also where one that is not valid would be enough.
+        let read = ReadOptions { on_invalid: OnInvalid::Skip, ..self.decided(read, path).await? };
+        let mut reader = Reader::look(&settings.exe, path, &read, &what, &settings.read)?;
         tokio::select! {
             seen = reader.preview() => {
                 let preview = seen.map_err(NotTaken::Refused)?;

@@ -15,6 +15,7 @@
 
 mod batch;
 mod coverage;
+mod dates;
 mod feed;
 pub mod intake;
 mod lease;

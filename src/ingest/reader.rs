@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::domain::{Problem, ProblemKind};
 use crate::workbook::frame::{self, Frame};
+use crate::workbook::rules::Decided;
 use crate::workbook::{Preview, PreviewOptions, ReadLimits, ReadOptions, SheetHead};
 
 /// How much of the reader's last words is kept for the log.
@@ -86,6 +87,22 @@ impl Reader {
         let silence_seconds = limits.silence_seconds.max(limits.cpu_seconds);
         let limits = ReadLimits { silence_seconds, ..limits.clone() };
         Self::spawn(&mut command, file, options, &limits)
+    }
+
+    /// Starts `exe read --decide` on a file, for [`Reader::decided`]. As for [`Reader::start`].
+    ///
+    /// # Errors
+    /// As for [`Reader::start`].
+    pub fn decide(
+        exe: &Path,
+        file: &Path,
+        options: &ReadOptions,
+        limits: &ReadLimits,
+    ) -> Result<Self, CannotStart> {
+        // As of a look.
+        let silence_seconds = limits.silence_seconds.max(limits.cpu_seconds);
+        let limits = ReadLimits { silence_seconds, ..limits.clone() };
+        Self::spawn(Command::new(exe).arg("read").arg("--decide"), file, options, &limits)
     }
 
     fn spawn(
@@ -156,6 +173,22 @@ impl Reader {
                 Err(error) => Err(self.broken(&error.to_string()).await),
             },
             _ => Err(self.broken("it did not say what it saw").await),
+        }
+    }
+
+    /// The orders of dates that a reader has decided. To be called once, and nothing else.
+    ///
+    /// Cancel safe: what has arrived is kept.
+    ///
+    /// # Errors
+    /// As for [`Reader::preview`]; also when an order cannot be told.
+    pub async fn decided(&mut self) -> Result<Vec<Decided>, Problem> {
+        match self.next_frame().await? {
+            Some(Frame::Preview(json)) => match serde_json::from_slice(&json) {
+                Ok(decided) => Ok(decided),
+                Err(error) => Err(self.broken(&error.to_string()).await),
+            },
+            _ => Err(self.broken("it did not say what it decided").await),
         }
     }
 

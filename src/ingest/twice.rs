@@ -1,5 +1,6 @@
-//! A file that is to be published whole or not at all, over a broker that holds nothing back: it is
-//! read to its end first, by a reader whose rows nobody takes, and only then read and published.
+//! A file that is to be published whole or not at all, over a broker that holds nothing back, or of
+//! which nothing is to be published if one row is not valid: it is read to its end first, by a reader
+//! whose rows nobody takes, and only then read and published.
 //!
 //! What was published by an earlier attempt shows that the file was read to its end before.
 
@@ -11,8 +12,19 @@ use super::reader::Reader;
 use super::{IngestError, IngestLimits};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::{Problem, ProblemKind};
+use crate::store::control::Upload;
 use crate::store::log::Fence;
-use crate::workbook::Frame;
+use crate::workbook::rules::OnInvalid;
+use crate::workbook::{Frame, ReadOptions};
+
+/// Whether a file is read to its end before anything of it is published.
+///
+/// # Errors
+/// [`IngestError::Words`] when its options cannot be read.
+pub(super) fn is_due(upload: &Upload, broker_holds: bool) -> Result<bool, IngestError> {
+    let options: ReadOptions = serde_json::from_str(&upload.options)?;
+    Ok(!upload.stream && !broker_holds || options.on_invalid == OnInvalid::Abort)
+}
 
 /// Reads to the end; answers the file's fault, if it has one.
 ///

@@ -178,7 +178,8 @@ pub(crate) fn write_moment(out: &mut Vec<u8>, ms: i64) {
     out.push(b'Z');
 }
 
-fn is_day(text: &str) -> bool {
+/// Whether a text is a day that is, as `2026-11-21`.
+pub(crate) fn is_day(text: &str) -> bool {
     let mut parts = text.split('-');
     let mut next = |width: usize| {
         let part = parts.next()?;

@@ -11,6 +11,7 @@
 //! | `cell`, `format`, `date`, `header` | the rules of a value, and of a column's name |
 //! | `sheets` | which sheets |
 //! | `attributes` | which cells become attributes of their row's message |
+//! | `rules/` | what a topic demands of rows; text dates |
 //! | `preview/` | a look at a whole file that hands no row on |
 //! | `sink`, `frame` | where rows go, and how they travel between processes |
 //! | `styled`, `shape` | what a cell was in its file, for who writes it again |
@@ -39,6 +40,7 @@ pub mod options;
 mod package;
 pub mod preview;
 mod rows;
+pub mod rules;
 mod shape;
 mod sheets;
 pub mod sink;
@@ -70,6 +72,15 @@ use kind::{Inner, Outer};
 /// [`Stop::Problem`] if the file is refused or something in it is wrong; what the sink was given
 /// before that stays given. [`Stop::Closed`] if the sink takes no more.
 pub fn read(
+    path: &Path,
+    options: &ReadOptions,
+    limits: &ReadLimits,
+    sink: &mut dyn Sink,
+) -> Result<Totals, Stop> {
+    rules::checked(options, limits, sink, |sink| read_cells(path, options, limits, sink))
+}
+
+fn read_cells(
     path: &Path,
     options: &ReadOptions,
     limits: &ReadLimits,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::AttributeColumns;
+use super::rules::{OnInvalid, Rules, TextDates};
 use rowmill_domain::RowNumber;
 
 /// An option that cannot be understood.
@@ -32,6 +33,15 @@ pub struct ReadOptions {
     /// Which columns become attributes of their row's message.
     #[serde(skip_serializing_if = "AttributeColumns::is_empty")]
     pub attributes: AttributeColumns,
+    /// What the topic demands of rows: as it was when the upload began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Box<Rules>>,
+    /// What becomes of dates that are written as text.
+    #[serde(skip_serializing_if = "TextDates::is_default")]
+    pub dates: TextDates,
+    /// What becomes of the upload when rows are not valid.
+    #[serde(skip_serializing_if = "OnInvalid::is_default")]
+    pub on_invalid: OnInvalid,
 }
 
 /// Which sheet, or sheets, become messages.
@@ -125,6 +135,9 @@ mod tests {
             header_row: HeaderRow::Told(RowNumber(4)),
             csv: CsvOptions { delimiter: Some(';'), ..CsvOptions::default() },
             attributes: "country,\"a, b\"".parse().unwrap(),
+            rules: Some(Box::default()),
+            dates: TextDates::Auto,
+            on_invalid: OnInvalid::Abort,
         };
         let text = serde_json::to_string(&some).unwrap();
         assert_eq!(serde_json::from_str::<ReadOptions>(&text).unwrap(), some);

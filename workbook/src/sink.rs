@@ -31,7 +31,7 @@ pub struct SheetHead {
     pub header_row: RowNumber,
     /// The column, from 0, that the first of `columns` stands in; the others follow side by side.
     pub first_column: u32,
-    /// The names: keys of every row's JSON object, each once.
+    /// The names, each once: keys of every row's JSON object, unless rules give others.
     pub columns: Vec<String>,
 }
 
@@ -68,6 +68,24 @@ pub trait Sink {
     /// # Errors
     /// Whatever makes it useless to go on.
     fn row(&mut self, row: RowNumber, json: &[u8], attributes: Option<&[u8]>) -> Result<(), Stop>;
+
+    /// The row as it stands in the file, before [`Sink::row`] if that is called at all: only where
+    /// rows are checked, and may be changed or rejected.
+    ///
+    /// # Errors
+    /// Whatever makes it useless to go on.
+    fn original(&mut self, row: RowNumber, json: &[u8]) -> Result<(), Stop> {
+        let _ = (row, json);
+        Ok(())
+    }
+
+    /// Nothing was handed over for many rows, and reading goes on.
+    ///
+    /// # Errors
+    /// Whatever makes it useless to go on.
+    fn pulse(&mut self) -> Result<(), Stop> {
+        Ok(())
+    }
 
     /// Something worth knowing, before the row that it is about.
     ///

@@ -20,6 +20,7 @@ use super::{COULD_NOT, complain};
 use crate::api::{Upload, UploadStatus};
 use crate::client::{Client, ClientError, ClientLimits, UploadOptions};
 use crate::domain::TopicName;
+use crate::workbook::rules::{OnInvalid, TextDates};
 use crate::workbook::{AttributeColumns, HeaderRow, SheetChoice};
 use bars::{Bar, Bars};
 
@@ -59,6 +60,16 @@ pub(crate) struct Args {
     /// between them: queues filter by attributes
     #[arg(long, value_name = "COLUMNS", env = "ROWMILL_ATTRIBUTES", value_parser = as_text::<AttributeColumns>)]
     attributes: Option<String>,
+
+    /// Make dates of those that are written as text: dmy for 31/12/2026, mdy for 12/31/2026, auto for
+    /// the order that each column gives away. Text unless told
+    #[arg(long, value_name = "ORDER", env = "ROWMILL_DATES", value_parser = as_text::<TextDates>)]
+    dates: Option<String>,
+
+    /// What becomes of a file some of whose rows are not valid: skip rejects these rows, abort
+    /// publishes nothing
+    #[arg(long, value_name = "WHAT", env = "ROWMILL_ON_INVALID", value_parser = as_text::<OnInvalid>)]
+    on_invalid: Option<String>,
 
     /// Let workers begin before a file has been read to its end; what they have done by then stands,
     /// should the file turn out to be damaged further down
@@ -142,6 +153,8 @@ impl Args {
             header_row: self.header_row.clone(),
             topic: self.topic.as_ref().map(ToString::to_string),
             attributes: self.attributes.clone(),
+            dates: self.dates.clone(),
+            on_invalid: self.on_invalid.clone(),
             stream: self.stream,
             wait: false,
         };

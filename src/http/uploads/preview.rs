@@ -6,7 +6,6 @@ use axum::http::StatusCode;
 
 use super::body::Inbox;
 use super::receive::{Slot, about, none_taken, not_taken};
-use super::rejects;
 use crate::api;
 use crate::broker::Broker;
 use crate::http::{ApiError, App};
@@ -95,7 +94,7 @@ async fn shown<B: Broker + Clone>(
             blank: totals.blank_rows,
             warnings: totals.warnings,
         },
-        findings: preview.findings.into_iter().map(rejects::shown).collect(),
+        findings: preview.findings.iter().map(Into::into).collect(),
         estimate: api::Estimate {
             reading_seconds: reading.as_secs_f64(),
             working_seconds: working_seconds(app, wanted.topic, totals.rows).await,

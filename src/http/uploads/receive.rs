@@ -20,7 +20,7 @@ use crate::api;
 use crate::broker::Broker;
 use crate::domain::TopicName;
 use crate::http::openapi::PROBLEM;
-use crate::http::{ApiError, App};
+use crate::http::{ApiError, App, rules};
 use crate::ingest::Ingested;
 use crate::ingest::taken::{NotTaken, Repeated, Spooled, Stage, TakeOptions, Taken};
 use crate::workbook::{AttributeColumns, ReadOptions};
@@ -43,6 +43,8 @@ const BUSY_SECONDS: u32 = 5;
         ("header_row" = Option<String>, Query, description = "Which row names the columns, from 1; the first that is not empty unless told", pattern = r"^(found|[1-9][0-9]{0,8})$"),
         ("attributes" = Option<String>, Query, description = "Columns whose cells become attributes of their row's message, named by the header, with commas between them; 16 at most", min_length = 1),
         ("stream" = Option<bool>, Query, description = "Let workers begin before a file has been read to its end"),
+        ("dates" = Option<String>, Query, description = "What becomes of dates that are written as text: `dmy` or `mdy` makes dates of them, the day or the month first; `auto` does it in the order that each column gives away, and refuses the file where one does not; text unless told", pattern = r"^(keep|dmy|mdy|auto)$"),
+        ("on_invalid" = Option<String>, Query, description = "What becomes of a file some of whose rows are not valid: `skip` rejects these rows, `abort` publishes nothing; `skip` unless told", pattern = r"^(skip|abort)$"),
         ("wait" = Option<bool>, Query, description = "Answer when all is published, with the counts"),
         ("dedupe" = Option<bool>, Query, description = "A file that was taken before, for the same topic and to be read the same way, is answered with its first upload, unless that failed, was withdrawn or is deleted"),
         ("dry_run" = Option<bool>, Query, description = "Only look: each file is read to its end and told of, nothing is published and nothing is kept"),
@@ -148,7 +150,9 @@ impl Asked {
         if key.is_some() && !dry_run {
             return Err(ApiError::invalid("`key` goes with `dry_run=true`"));
         }
-        let read = ReadOptions {
+        let mut read = ReadOptions {
+            dates: params.take("dates")?.unwrap_or_default(),
+            on_invalid: params.take("on_invalid")?.unwrap_or_default(),
             sheet: params.take("sheet")?.unwrap_or_default(),
             header_row: params.take("header_row")?.unwrap_or_default(),
             attributes: params.take("attributes")?.unwrap_or_default(),
@@ -171,6 +175,7 @@ impl Asked {
         }
         let number = app.store.control.topic(&topic).await?;
         let number = number.ok_or_else(|| ApiError::missing("topic", &topic))?;
+        read.rules = rules::of_upload(app, number).await?;
         let what = if dry_run {
             What::Look(Wanted { read, topic: number, key: key.unwrap_or_default() })
         } else {

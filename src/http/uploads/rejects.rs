@@ -10,7 +10,7 @@ use super::params::{Params, cursor};
 use super::rows::row_at;
 use crate::api;
 use crate::broker::Broker;
-use crate::domain::{Finding, FindingKind};
+use crate::domain::Finding;
 use crate::http::extract::PathName;
 use crate::http::openapi::PROBLEM;
 use crate::http::{ApiError, App};
@@ -60,18 +60,7 @@ pub(super) async fn rejects<B: Broker + Clone>(
     for (_, json) in found {
         let finding: Finding = serde_json::from_str(&json)
             .map_err(|error| StoreError::Damaged(format!("a finding: {error}")))?;
-        data.push(shown(finding));
+        data.push(api::Finding::from(&finding));
     }
     Ok(Json(api::Page { data, next: last.filter(|_| more) }))
-}
-
-pub(super) fn shown(finding: Finding) -> api::Finding {
-    api::Finding {
-        rejected: finding.kind == FindingKind::Rejected,
-        address: finding.at.to_string(),
-        row: finding.at.row.map(|row| row.0),
-        column: finding.at.column.map(|column| column.to_string()),
-        sheet: finding.at.sheet,
-        detail: finding.detail,
-    }
 }

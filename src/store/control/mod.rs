@@ -6,6 +6,7 @@ mod keys;
 mod names;
 mod queues;
 mod routes;
+mod rules;
 mod terms;
 mod topics;
 mod uploads;

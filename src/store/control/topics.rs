@@ -52,7 +52,7 @@ impl Control {
         })
     }
 
-    fn new_topic(&self, name: &TopicName) -> topic::ActiveModel {
+    pub(super) fn new_topic(&self, name: &TopicName) -> topic::ActiveModel {
         topic::ActiveModel {
             name: Set(name.to_string()),
             version: Set(0),
@@ -126,6 +126,7 @@ impl Control {
             .filter(topic::Column::Id.eq(present.id))
             .exec(&tx)
             .await?;
+        super::rules::forget(&tx, present.id).await?;
         tx.commit().await?;
         Ok(true)
     }

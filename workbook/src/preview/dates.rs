@@ -20,7 +20,7 @@ pub enum DateOrder {
 
 /// What one text says about the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Evidence {
+pub(crate) enum Evidence {
     /// Only a day first makes it a date.
     DayFirst,
     /// Only a month first does.
@@ -29,39 +29,62 @@ pub(super) enum Evidence {
     Either,
 }
 
-/// What a text says, if it can be a date at all: two numbers and a year with `/`, `-` or `.` between
-/// them, and perhaps a time after a space.
-pub(super) fn evidence(text: &str) -> Option<Evidence> {
-    let text = text.trim();
-    let (date, time) = text.split_once(' ').map_or((text, None), |(date, time)| (date, Some(time)));
-    // Most texts end here.
-    if !(6..=10).contains(&date.len()) || !date.as_bytes()[0].is_ascii_digit() {
-        return None;
+/// A text that looks like a date: two numbers and a year with `/`, `-` or `.` between them, and
+/// perhaps a time after a space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WrittenDate<'t> {
+    pub(crate) first: u16,
+    pub(crate) second: u16,
+    /// Two digits or four.
+    pub(crate) year: &'t str,
+    /// Digits, colons, spaces and what may follow them.
+    pub(crate) time: Option<&'t str>,
+    dots: bool,
+}
+
+impl<'t> WrittenDate<'t> {
+    pub(crate) fn of(text: &'t str) -> Option<Self> {
+        let text = text.trim();
+        let (date, time) =
+            text.split_once(' ').map_or((text, None), |(date, time)| (date, Some(time)));
+        // Most texts end here.
+        if !(6..=10).contains(&date.len()) || !date.as_bytes()[0].is_ascii_digit() {
+            return None;
+        }
+        let separator = ['/', '-', '.'].into_iter().find(|sign| date.contains(*sign))?;
+        let mut parts = date.split(separator);
+        let (first, second) = (number(parts.next()?, 1..=2)?, number(parts.next()?, 1..=2)?);
+        let year = parts.next()?;
+        if parts.next().is_some() || !matches!(year.len(), 2 | 4) || number(year, 2..=4).is_none() {
+            return None;
+        }
+        let of_time = |b: u8| b.is_ascii_digit() || b": AaPpMm.".contains(&b);
+        if time.is_some_and(|time| !time.bytes().all(of_time)) {
+            return None;
+        }
+        Some(Self { first, second, year, time, dots: separator == '.' })
     }
-    let separator = ['/', '-', '.'].into_iter().find(|sign| date.contains(*sign))?;
-    let mut parts = date.split(separator);
-    let (first, second) = (number(parts.next()?, 1..=2)?, number(parts.next()?, 1..=2)?);
-    let year = parts.next()?;
-    if parts.next().is_some() || !matches!(year.len(), 2 | 4) || number(year, 2..=4).is_none() {
-        return None;
+
+    /// What it says; nothing when neither order makes it a date.
+    pub(crate) fn evidence(&self) -> Option<Evidence> {
+        let (day, month) = (1..=31, 1..=12);
+        match (
+            day.contains(&self.first) && month.contains(&self.second),
+            month.contains(&self.first) && day.contains(&self.second),
+        ) {
+            // Nobody writes a month first with dots between.
+            (true, true) if self.dots => Some(Evidence::DayFirst),
+            (true, true) => Some(Evidence::Either),
+            (true, false) => Some(Evidence::DayFirst),
+            (false, true) => Some(Evidence::MonthFirst),
+            (false, false) => None,
+        }
     }
-    if time
-        .is_some_and(|time| !time.bytes().all(|b| b.is_ascii_digit() || b": AaPpMm.".contains(&b)))
-    {
-        return None;
-    }
-    let (day, month) = (1..=31, 1..=12);
-    match (
-        day.contains(&first) && month.contains(&second),
-        month.contains(&first) && day.contains(&second),
-    ) {
-        // Nobody writes a month first with dots between.
-        (true, true) if separator == '.' => Some(Evidence::DayFirst),
-        (true, true) => Some(Evidence::Either),
-        (true, false) => Some(Evidence::DayFirst),
-        (false, true) => Some(Evidence::MonthFirst),
-        (false, false) => None,
-    }
+}
+
+/// What a text says, if it can be a date at all.
+pub(crate) fn evidence(text: &str) -> Option<Evidence> {
+    WrittenDate::of(text)?.evidence()
 }
 
 fn number(digits: &str, length: std::ops::RangeInclusive<usize>) -> Option<u16> {

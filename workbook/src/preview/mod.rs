@@ -6,7 +6,7 @@
 //! would send.
 
 mod column;
-mod dates;
+pub(crate) mod dates;
 mod kind;
 mod row;
 mod twins;
@@ -138,6 +138,8 @@ pub struct Profile<'a> {
     columns: usize,
     /// Bytes of first rows that may still be.
     row_bytes: usize,
+    /// Whether rows are shown before they are checked.
+    checked: bool,
 }
 
 /// The sheet at hand.
@@ -145,6 +147,8 @@ pub struct Profile<'a> {
 struct Sheet {
     head: SheetHead,
     rows: u64,
+    /// Rows looked at; more than `rows` where some break the rules.
+    seen: u64,
     columns: Vec<Column>,
     /// Columns without a name in the header, by their keys.
     beyond: Vec<String>,
@@ -166,6 +170,7 @@ impl<'a> Profile<'a> {
             twins: Twins::new(options.limits.kept_rows, options.limits.addresses),
             columns: options.limits.columns,
             row_bytes: options.limits.row_bytes,
+            checked: false,
         }
     }
 
@@ -182,9 +187,17 @@ impl<'a> Profile<'a> {
         }
     }
 
+    fn look(&mut self, row: RowNumber, json: &[u8]) -> Result<(), Stop> {
+        let Some(sheet) = &mut self.sheet else { return Ok(()) };
+        sheet.seen += 1;
+        row::look(sheet, &mut self.twins, row, json, self.options.limits.addresses)
+            .map_err(std::io::Error::from)?;
+        Ok(())
+    }
+
     fn close(&mut self) {
         let Some(sheet) = self.sheet.take() else { return };
-        let Sheet { head, rows, columns, beyond, first, .. } = sheet;
+        let Sheet { head, rows, seen, columns, beyond, first, .. } = sheet;
         if self.ended.len() == self.options.limits.sheets {
             return;
         }
@@ -199,7 +212,7 @@ impl<'a> Profile<'a> {
             .zip(places)
             .take(self.columns)
             .map(|(column, (place, key))| {
-                column.end(key, ColumnNumber(place), name, rows, self.options.limits.addresses)
+                column.end(key, ColumnNumber(place), name, seen, self.options.limits.addresses)
             })
             .collect();
         self.columns -= columns.len();
@@ -232,11 +245,17 @@ impl Sink for Profile<'_> {
             columns: head.columns.iter().map(|_| Column::default()).collect(),
             head: head.clone(),
             rows: 0,
+            seen: 0,
             beyond: vec![],
             key,
             first: vec![],
         });
         Ok(())
+    }
+
+    fn original(&mut self, row: RowNumber, json: &[u8]) -> Result<(), Stop> {
+        self.checked = true;
+        self.look(row, json)
     }
 
     fn row(&mut self, row: RowNumber, json: &[u8], _: Option<&[u8]>) -> Result<(), Stop> {
@@ -247,9 +266,8 @@ impl Sink for Profile<'_> {
             let data = serde_json::from_slice(json).map_err(std::io::Error::from)?;
             sheet.first.push(FirstRow { row, data });
         }
-        row::look(sheet, &mut self.twins, row, json, self.options.limits.addresses)
-            .map_err(std::io::Error::from)?;
-        Ok(())
+        // Columns are looked at as the file has them.
+        if self.checked { Ok(()) } else { self.look(row, json) }
     }
 
     fn finding(&mut self, finding: Finding) -> Result<(), Stop> {
@@ -261,7 +279,7 @@ impl Sink for Profile<'_> {
 }
 
 /// The column that a key without a name stands for: its letters, and perhaps `_2`.
-fn column_of_letters(key: &str) -> Option<u32> {
+pub(crate) fn column_of_letters(key: &str) -> Option<u32> {
     let letters = key.split('_').next()?;
     let mut place = 0_u32;
     for letter in letters.bytes() {

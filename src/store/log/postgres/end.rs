@@ -15,7 +15,7 @@ o as materialized (
     and o.first_id>=(select low from b) and o.first_id<(select high from b)
   where o.upload_id=$1 group by o.kind)
 select b.n, b.unrouted, b.copies,
-  (select count(*) from finding where upload_id=$1 and content like '{\"kind\":\"rejected\"%'),
+  (select count(distinct sheet::int8*4294967296+\"row\") from finding where upload_id=$1 and content like '{\"kind\":\"rejected\"%'),
   (select coalesce(sum(unsettled),0)::int8 from lease where upload_id=$1 and queue_id in (select id from live)),
   coalesce((select n from o where kind=1),0), coalesce((select n from o where kind=2),0),
   coalesce((select n from o where kind=3),0), coalesce((select n from o where kind=4),0)
