@@ -6,3 +6,4 @@ pub mod queue;
 pub mod setting;
 pub mod topic;
 pub mod upload;
+pub mod webhook;

@@ -15,6 +15,7 @@ mod result;
 mod session;
 mod upload;
 mod whole;
+mod worker;
 
 pub use live::{Pushed, QueueNow, SettledAs, UploadNow};
 pub use message::{
@@ -35,9 +36,9 @@ pub use receipt::{BadReceipt, Receipt};
 pub use result::{Outcome, State};
 pub use session::{NewSession, Session};
 pub use upload::{
-    BuildState, Building, Counts, Finding, Links, Row, RowCopy, Timings, Upload, UploadAnswer,
-    UploadStatus,
+    BuildState, Building, Counts, Finding, Links, Pace, Paused, Row, RowCopy, Timings, Upload, UploadAnswer, UploadStatus, WebhookState, WebhookStatus,
 };
+pub use worker::{WORKER_HEADER, WorkerSeen};
 
 use serde::{Deserialize, Serialize};
 

@@ -43,13 +43,13 @@ mod upload;
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::api::{Page, Upload};
+use crate::api::{Page, Upload, WORKER_HEADER};
 use crate::domain::{RetryPolicy, units};
 
 pub use download::{Download, DownloadForm};
@@ -175,6 +175,17 @@ impl Client {
         value.set_sensitive(true);
         self.auth.insert(AUTHORIZATION, value);
         Ok(self)
+    }
+
+    /// The same under a name, by which `GET /workers` tells it from others. What cannot stand in a
+    /// header is left out.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        let name: String = name.chars().filter(char::is_ascii_graphic).collect();
+        if let Ok(value) = HeaderValue::try_from(name) {
+            self.auth.insert(HeaderName::from_static(WORKER_HEADER), value);
+        }
+        self
     }
 
     /// The server's address, without credentials.

@@ -9,6 +9,7 @@ mod routes;
 mod terms;
 mod topics;
 mod uploads;
+mod webhooks;
 
 use std::str::FromStr;
 
@@ -26,7 +27,8 @@ pub use routes::{Route, Routes};
 pub use rowmill_entity::upload::State as UploadState;
 pub use terms::{QueueRecord, QueueTerms};
 pub use topics::Topic;
-pub use uploads::{NewUpload, Upload, sheet_names};
+pub use uploads::{NewUpload, Pause, Steering, Upload, sheet_names};
+pub use webhooks::{Attempted, Due, Told};
 
 use super::{Clock, StoreError};
 use crate::domain::{Filters, MessageKey};
