@@ -34,21 +34,36 @@ impl FromStr for FailureLimit {
     type Err = BadFailureLimit;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         match text.strip_suffix('%') {
-            Some(part) => {
-                let part: f64 = Some(part)
-                    .filter(|part| digits(part) && part.len() <= 10)
-                    .and_then(|part| part.parse().ok())
-                    .ok_or(BadFailureLimit)?;
-                if part > 0.0 && part < 100.0 { Ok(Self::Percent(part)) } else { Err(BadFailureLimit) }
+            Some(part) if is_part(part) => {
+                part.parse().map(Self::Percent).map_err(|_| BadFailureLimit)
             }
-            None => {
-                let count = Some(text).filter(|text| digits(text) && text.len() <= 15);
-                let count = count.and_then(|text| text.parse().ok()).ok_or(BadFailureLimit)?;
-                if count > 0 { Ok(Self::Count(count)) } else { Err(BadFailureLimit) }
+            None if is_number(text, 15) => {
+                text.parse().map(Self::Count).map_err(|_| BadFailureLimit)
             }
+            _ => Err(BadFailureLimit),
         }
+    }
+}
+
+/// Whether it is digits, so many at most, and no zero comes first.
+fn is_number(text: &str, most: usize) -> bool {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    digits && (1..=most).contains(&text.len()) && !text.starts_with('0')
+}
+
+/// Whether it is above 0 and below 100, with up to five places.
+fn is_part(text: &str) -> bool {
+    let (whole, places) = match text.split_once('.') {
+        Some((whole, places)) => (whole, Some(places)),
+        None => (text, None),
+    };
+    let fine = |places: &str| {
+        places.bytes().all(|b| b.is_ascii_digit()) && (1..=5).contains(&places.len())
+    };
+    match whole {
+        "0" => places.is_some_and(|places| fine(places) && !places.ends_with('0')),
+        whole => is_number(whole, 2) && places.is_none_or(fine),
     }
 }
 
@@ -76,7 +91,26 @@ mod tests {
             assert_eq!(text.parse(), Ok(limit));
             assert_eq!(limit.to_string(), text);
         }
-        for bad in ["", "0", "0%", "100%", "-1", "+1", "1e3", "1.5", "5 %", "%", "NaN%", "inf%"] {
+        for bad in [
+            "",
+            "0",
+            "0%",
+            "100%",
+            "-1",
+            "+1",
+            "1e3",
+            "1.5",
+            "5 %",
+            "%",
+            "NaN%",
+            "inf%",
+            "007",
+            "05%",
+            "5.%",
+            ".5%",
+            "0.0%",
+            "1.123456%",
+        ] {
             assert_eq!(bad.parse::<FailureLimit>(), Err(BadFailureLimit), "{bad}");
         }
     }

@@ -36,7 +36,8 @@ pub use receipt::{BadReceipt, Receipt};
 pub use result::{Outcome, State};
 pub use session::{NewSession, Session};
 pub use upload::{
-    BuildState, Building, Counts, Finding, Links, Pace, Paused, Row, RowCopy, Timings, Upload, UploadAnswer, UploadStatus, WebhookState, WebhookStatus,
+    BuildState, Building, Counts, Finding, Links, Pace, Paused, Row, RowCopy, Timings, Upload,
+    UploadAnswer, UploadStatus, WebhookState, WebhookStatus,
 };
 pub use worker::{WORKER_HEADER, WorkerSeen};
 

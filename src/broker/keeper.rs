@@ -157,7 +157,11 @@ impl Keeper {
             let by = PausedBy::Failures { why: &why, steered };
             if log.pause(watched.upload, by).await? {
                 kept.stopped += 1;
-                tracing::warn!(upload = watched.upload.0, why, "an upload is paused by its failures");
+                tracing::warn!(
+                    upload = watched.upload.0,
+                    why,
+                    "an upload is paused by its failures"
+                );
             }
         }
         Ok(())

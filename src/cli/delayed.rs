@@ -165,17 +165,11 @@ impl<B: Broker> Broker for Delayed<B> {
         self.broker.retry_dead(upload)
     }
 
-    fn pause(
-        &self,
-        upload: UploadId,
-    ) -> impl Future<Output = Result<bool, BrokerError>> + Send {
+    fn pause(&self, upload: UploadId) -> impl Future<Output = Result<bool, BrokerError>> + Send {
         self.broker.pause(upload)
     }
 
-    fn resume(
-        &self,
-        upload: UploadId,
-    ) -> impl Future<Output = Result<bool, BrokerError>> + Send {
+    fn resume(&self, upload: UploadId) -> impl Future<Output = Result<bool, BrokerError>> + Send {
         self.broker.resume(upload)
     }
 

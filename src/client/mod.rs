@@ -60,6 +60,30 @@ pub use upload::UploadOptions;
 
 use transport::Request;
 
+/// What can be done with an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadAct {
+    /// Hand out nothing of it.
+    Pause,
+    /// Go on with it.
+    Resume,
+    /// Withdraw what has not been delivered.
+    Cancel,
+    /// Work on its dead rows again.
+    Retry,
+}
+
+impl UploadAct {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
+        }
+    }
+}
+
 /// What bounds a client's requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -226,6 +250,19 @@ impl Client {
         let mut query = vec![("limit", limit.to_string())];
         query.extend(after.map(|after| ("after", after.to_owned())));
         self.ask(&self.get(&["uploads"], query)).await
+    }
+
+    /// Does something with an upload: `POST /uploads/{id}/pause` and its like. Answers the upload as it
+    /// is then.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when there is none, 409 when that cannot be done with it any more, 501
+    /// where what carries its messages cannot. After a failure in passing it may have been done.
+    pub async fn steer(&self, id: Uuid, act: UploadAct) -> Result<Upload, ClientError> {
+        let id = id.to_string();
+        let path = ["uploads", &id, act.word()];
+        let request = Request { method: Method::POST, repeats: false, ..self.get(&path, vec![]) };
+        self.ask(&request).await
     }
 
     /// A request that only asks.

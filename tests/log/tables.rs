@@ -19,8 +19,17 @@ const AWAY: i64 = 1 << 52;
 /// Where a message is in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    Fresh { held: bool, available_at: i64, expires_at: Option<i64> },
-    Hands { receipt: Uuid, position: u16, attempt: u16, expires_at: Option<i64> },
+    Fresh {
+        held: bool,
+        available_at: i64,
+        expires_at: Option<i64>,
+    },
+    Hands {
+        receipt: Uuid,
+        position: u16,
+        attempt: u16,
+        expires_at: Option<i64>,
+    },
     Waiting {
         held: bool,
         attempts: u16,
@@ -28,7 +37,11 @@ pub(crate) enum Place {
         expires_at: Option<i64>,
         error: Option<String>,
     },
-    Ended { kind: i16, attempts: Option<u16>, item: Option<String> },
+    Ended {
+        kind: i16,
+        attempts: Option<u16>,
+        item: Option<String>,
+    },
 }
 
 /// A message's place, and the upload that the row says it belongs to.

@@ -224,9 +224,10 @@ impl<C: Carrier> Source for Relay<C> {
 fn no_pause() -> BrokerError {
     BrokerError::Unsupported {
         what: "pausing an upload".into(),
-        why: "what carries the messages knows queues, not uploads: stop the workers of its queues, \
+        why:
+            "what carries the messages knows queues, not uploads: stop the workers of its queues, \
               or cancel the upload"
-            .into(),
+                .into(),
     }
 }
 

@@ -211,7 +211,8 @@ mod tests {
             if kind == Kind::Script && !within && line.starts_with("//") {
                 return true;
             }
-            let whole = within || (line.starts_with("/*") && (!line.contains("*/") || line.ends_with("*/")));
+            let whole = within
+                || (line.starts_with("/*") && (!line.contains("*/") || line.ends_with("*/")));
             within = whole && !line.ends_with("*/");
             whole && kind != Kind::Image
         })

@@ -61,7 +61,9 @@ mod tests {
 
     #[test]
     fn what_is_no_whole_comment_stays() {
-        for script in ["/* a */ let b;\n", "/* a */ let b; /* c */\n", "/* never ended\n", "a = b\n"] {
+        for script in
+            ["/* a */ let b;\n", "/* a */ let b; /* c */\n", "/* never ended\n", "a = b\n"]
+        {
             assert_eq!(trimmed(Kind::Script, script), script);
         }
     }

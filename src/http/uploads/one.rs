@@ -54,9 +54,7 @@ impl<B: Broker + Clone> One<B> {
     ),
     security(("key" = ["read"])),
 )]
-pub(super) async fn show<B: Broker + Clone>(
-    one: One<B>,
-) -> Result<Json<api::Upload>, ApiError> {
+pub(super) async fn show<B: Broker + Clone>(one: One<B>) -> Result<Json<api::Upload>, ApiError> {
     view::view(&one.app, &one.upload).await.map(Json)
 }
 

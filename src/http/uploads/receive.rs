@@ -24,8 +24,8 @@ use crate::http::refusals::UNSUPPORTED;
 use crate::http::webhook::Address;
 use crate::http::{ApiError, App};
 use crate::ingest::Ingested;
-use crate::store::control::Steering;
 use crate::ingest::taken::{NotTaken, Repeated, Spooled, Stage, TakeOptions, Taken};
+use crate::store::control::Steering;
 use crate::workbook::{AttributeColumns, ReadOptions};
 
 /// The topic that rows go to unless told.

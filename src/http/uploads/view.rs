@@ -32,7 +32,8 @@ pub(in crate::http) async fn view<B: Broker + Clone>(
     let over = shown.status.is_over();
     shown.paused = shown.paused.filter(|_| !over);
     let age = app.store.clock.now_ms() - upload.created_at;
-    shown.pace = (!over).then(|| pace(&shown, &standing, Duration::from_millis(age.max(0).cast_unsigned())));
+    shown.pace =
+        (!over).then(|| pace(&shown, &standing, Duration::from_millis(age.max(0).cast_unsigned())));
     shown.webhook = app.store.control.webhook_of(upload.id).await?.map(webhook);
     Ok(shown)
 }
@@ -48,10 +49,10 @@ pub(super) fn recorded(upload: &Upload, topic: String) -> api::Upload {
         content_hash: upload.content_hash.clone(),
         counts: api::Counts::default(),
         pace: None,
-        paused: upload.paused.as_ref().map(|pause| api::Paused {
-            at: rfc3339(pause.at),
-            reason: pause.why.clone(),
-        }),
+        paused: upload
+            .paused
+            .as_ref()
+            .map(|pause| api::Paused { at: rfc3339(pause.at), reason: pause.why.clone() }),
         stop_after_failures: upload.stop_after.map(|limit| limit.to_string()),
         webhook: None,
         timings: api::Timings {

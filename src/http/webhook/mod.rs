@@ -33,8 +33,9 @@ use send::{Sender, Word};
 pub struct WebhookLimits {
     /// Where the end of an upload is told that says nothing else. Nowhere.
     pub url: String,
-    /// Hosts that may be told, wherever they are. While there are none: any whose address is public.
-    pub hosts: Vec<String>,
+    /// Hosts that may be told, wherever they are, with commas between them. While there are none: any
+    /// whose address is public.
+    pub hosts: String,
     /// Webhooks that a server tells at once. 4.
     pub at_once: usize,
     /// How often it looks for some to be told. 1 s.
@@ -59,7 +60,7 @@ impl Default for WebhookLimits {
     fn default() -> Self {
         Self {
             url: String::new(),
-            hosts: vec![],
+            hosts: String::new(),
             at_once: 4,
             look_every: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(5),
@@ -144,8 +145,7 @@ async fn tell<B: Broker + Clone>(app: &App<B>, sender: &Sender, due: &Due) {
         (Some(_), None) => "given up",
     };
     tracing::info!(upload = %word.upload, status, error, tries, outcome, "a webhook was tried");
-    if let Err(error) =
-        app.store.control.webhook_tried(due, status, error.as_deref(), again).await
+    if let Err(error) = app.store.control.webhook_tried(due, status, error.as_deref(), again).await
     {
         tracing::warn!(%error, "what became of a webhook could not be recorded");
     }

@@ -46,7 +46,7 @@ impl Failed {
 pub(super) struct Sender {
     http: reqwest::Client,
     secret: WebhookSecret,
-    hosts: Vec<String>,
+    hosts: String,
     timeout: Duration,
 }
 
@@ -69,7 +69,7 @@ impl Sender {
                 // A proxy would look names up by itself, and be told in the place of its clients.
                 .no_proxy();
             // Hosts that are named may be anywhere.
-            if limits.hosts.is_empty() { builder.dns_resolver(PublicOnly) } else { builder }
+            if limits.hosts.trim().is_empty() { builder.dns_resolver(PublicOnly) } else { builder }
         };
         // A machine without certificates can still tell those who show none.
         let http = builder().build().or_else(|error| {

@@ -25,8 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::OpenApi;
 
 use super::extract::{PathName, QueryOf};
-use super::workers::WorkerName;
 use super::openapi::PROBLEM;
+use super::workers::WorkerName;
 use super::{ApiError, App};
 use crate::api;
 use crate::broker::Broker;

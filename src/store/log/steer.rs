@@ -57,9 +57,7 @@ pub struct Watched {
 
 pub(super) type WatchedColumns = (i64, String, i32, i64, i64);
 
-pub(super) fn watched(
-    (upload, limit, steered, ended, dead): WatchedColumns,
-) -> Watched {
+pub(super) fn watched((upload, limit, steered, ended, dead): WatchedColumns) -> Watched {
     let count = |n: i64| u64::try_from(n).unwrap_or(0);
     Watched {
         upload: UploadId(upload),

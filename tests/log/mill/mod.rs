@@ -15,8 +15,8 @@ use rowmill::domain::{RetryPolicy, RowNumber, Settlement, Verdict};
 use rowmill::store::Store;
 use rowmill::store::control::{NewQueue, NewUpload};
 use rowmill::store::log::{
-    BLOCK, Emptiness, Fence, HandedLease, Log, LogError, NewBatch, NewMessage, NewSegment, PausedBy,
-    QueueId, Received, RowsOf, Taken, TopicId,
+    BLOCK, Emptiness, Fence, HandedLease, Log, LogError, NewBatch, NewMessage, NewSegment,
+    PausedBy, QueueId, Received, RowsOf, Taken, TopicId,
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;

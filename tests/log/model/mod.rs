@@ -24,8 +24,18 @@ pub(crate) const TICK: i64 = 60_000;
 /// Where a message is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Spot {
-    Fresh { held: bool, created: i64, available: i64, expires: Option<i64> },
-    Hands { receipt: Uuid, position: u16, attempt: u16, expires: Option<i64> },
+    Fresh {
+        held: bool,
+        created: i64,
+        available: i64,
+        expires: Option<i64>,
+    },
+    Hands {
+        receipt: Uuid,
+        position: u16,
+        attempt: u16,
+        expires: Option<i64>,
+    },
     Waiting {
         held: bool,
         attempts: u16,
@@ -33,7 +43,12 @@ pub(crate) enum Spot {
         expires: Option<i64>,
         error: Option<String>,
     },
-    Ended { kind: i16, attempts: u16, item: Option<String>, at: i64 },
+    Ended {
+        kind: i16,
+        attempts: u16,
+        item: Option<String>,
+        at: i64,
+    },
 }
 
 pub(crate) const DONE: i16 = 1;
@@ -118,9 +133,8 @@ impl Spot {
     /// Whether it waits, whenever it comes due, and will not expire before anybody sees it.
     pub(crate) fn waits(&self, now: i64) -> bool {
         match self {
-            Self::Fresh { held: false, expires, .. } | Self::Waiting { held: false, expires, .. } => {
-                lasts(*expires, now)
-            }
+            Self::Fresh { held: false, expires, .. }
+            | Self::Waiting { held: false, expires, .. } => lasts(*expires, now),
             _ => false,
         }
     }
@@ -313,7 +327,9 @@ impl Model {
         let mut depth = Depth::default();
         for spot in self.queues[&queue].messages.values() {
             let count = match spot {
-                Spot::Fresh { held: true, .. } | Spot::Waiting { held: true, .. } => &mut depth.held,
+                Spot::Fresh { held: true, .. } | Spot::Waiting { held: true, .. } => {
+                    &mut depth.held
+                }
                 Spot::Fresh { available, .. } | Spot::Waiting { available, .. } => {
                     if *available <= self.now { &mut depth.ready } else { &mut depth.delayed }
                 }

@@ -7,9 +7,8 @@ impl Model {
     pub(crate) fn expire(&mut self) -> u64 {
         let now = self.now;
         let late = |spot: &Spot| match spot {
-            Spot::Fresh { held: false, expires, .. } | Spot::Waiting { held: false, expires, .. } => {
-                !lasts(*expires, now)
-            }
+            Spot::Fresh { held: false, expires, .. }
+            | Spot::Waiting { held: false, expires, .. } => !lasts(*expires, now),
             _ => false,
         };
         self.end_all(late, EXPIRED, None)

@@ -3,8 +3,8 @@
 use super::PostgresLog;
 use super::steer::STEERING;
 use crate::store::clock::millis;
-use crate::store::log::{RATE_WINDOW, standing_of};
 use crate::store::log::types::{LogError, Standing, UploadId};
+use crate::store::log::{RATE_WINDOW, standing_of};
 
 /// The queues that an upload's messages are worked off in: not those of the dead.
 const STANDING: &str = "

@@ -3,8 +3,8 @@
 use super::upload::take_back;
 use super::{SqliteLog, from_json, to_json};
 use crate::store::clock::millis;
-use crate::store::log::{RATE_WINDOW, standing_of};
 use crate::store::log::types::{LogError, Standing, UploadId};
+use crate::store::log::{RATE_WINDOW, standing_of};
 
 const STANDING: &str = "
 with b as materialized (

@@ -105,12 +105,14 @@ impl SqliteLog {
         .fetch_all(&mut *tx)
         .await?;
         for (queue, own, base) in turns {
-            sqlx::query("update segment set turn=turn+? where upload_id=? and held=1 and queue_id=?")
-                .bind(base.unwrap_or(0) - own)
-                .bind(upload.0)
-                .bind(queue)
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "update segment set turn=turn+? where upload_id=? and held=1 and queue_id=?",
+            )
+            .bind(base.unwrap_or(0) - own)
+            .bind(upload.0)
+            .bind(queue)
+            .execute(&mut *tx)
+            .await?;
         }
         sqlx::query(
             "update segment set held=0, expires_at=expires_at+max(0,?2-max(?3,?4,created_at)) \
