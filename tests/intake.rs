@@ -17,7 +17,7 @@ use rowmill::ingest::taken::{
 };
 use rowmill::ingest::{IngestLimits, Ingested};
 use rowmill::store::Store;
-use rowmill::store::control::{NewQueue, UploadState};
+use rowmill::store::control::{NewQueue, Steering, UploadState};
 use rowmill::store::log::{Standing, TopicId};
 use rowmill::workbook::{PreviewLimits, ReadLimits, ReadOptions};
 use support::TestDatabase;
@@ -102,6 +102,7 @@ impl Scene {
             topic: self.topic,
             stream,
             repeated: Repeated::Anew,
+            steering: Steering::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! back-off. No I/O, no clock, no database: what needs the time or a limit is given it.
 
 pub mod api_key;
+pub mod failures;
 pub mod filter;
 pub mod message;
 pub mod name;
@@ -14,6 +15,7 @@ pub mod scope;
 pub mod units;
 
 pub use api_key::{ApiKey, KeyHash, KeySecret};
+pub use failures::FailureLimit;
 pub use filter::Filters;
 pub use message::{
     Attempt, Delivery, Depth, Lease, Message, MessageId, MessageKey, MessageState, Origin,

@@ -7,3 +7,4 @@ pub mod setting;
 pub mod topic;
 pub mod topic_rules;
 pub mod upload;
+pub mod webhook;

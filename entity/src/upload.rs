@@ -70,6 +70,12 @@ pub struct Model {
     pub published_at: Option<i64>,
     /// When the last outcome was recorded.
     pub ended_at: Option<i64>,
+    /// Since when nothing of it is handed out.
+    pub paused_at: Option<i64>,
+    /// Why, if nobody asked for it.
+    pub paused_why: Option<String>,
+    /// Past how many failures it pauses by itself.
+    pub stop_after: Option<String>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -13,6 +13,7 @@ mod m0004_queues;
 mod m0005_messages;
 mod m0006_carried;
 mod m0007_rules;
+mod m0008_steering;
 
 /// Every change, oldest first.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_messages::Migration),
             Box::new(m0006_carried::Migration),
             Box::new(m0007_rules::Migration),
+            Box::new(m0008_steering::Migration),
         ];
         changes.into_iter().map(|change| Box::new(Whole(change)) as _).collect()
     }

@@ -43,10 +43,11 @@ const words = {
 };
 
 /** Tells a pill how an upload is. */
-export function status(pill, { status, counts }) {
+export function status(pill, { status, counts, paused }) {
 	let [word, kind] = words[status] ?? [status, "wait"];
 	if (status === "ended" && counts.dead + counts.rejected > 0) [word, kind] = ["Done, with failures", "odd"];
 	if (status === "published" && counts.in_flight === 0 && ended(counts) === 0) [word, kind] = ["Waiting for workers", "wait"];
+	if (paused && ["ingesting", "published"].includes(status)) [word, kind] = words.paused;
 	write(pill, word);
 	pill.dataset.kind = kind;
 }

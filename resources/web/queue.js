@@ -8,6 +8,7 @@ import { follow } from "./link.js";
 import { numbers, rates, standing } from "./queues.js";
 import { values } from "./rows.js";
 import { announce } from "./spoken.js";
+import { workers } from "./workers.js";
 
 /** Messages that are looked at. */
 const PEEKED = 10;
@@ -24,6 +25,7 @@ function run(node, id, signal) {
 	const peeks = can("GET", "/queues/{queue}/messages/peek");
 	part(node, "peek").hidden = !peeks;
 	node.querySelector('[data-do="peek"]').onclick = look;
+	workers(node, signal, id);
 	let terms = null;
 	let others = [];
 

@@ -4,6 +4,7 @@ import { ask, fill } from "./api.js";
 import { copy, empty, keep, loading, part, problem, say, tiles, write } from "./dom.js";
 import { lasting, number, rate } from "./format.js";
 import { follow } from "./link.js";
+import { workers } from "./workers.js";
 
 export function queuesView() {
 	const node = copy("queues");
@@ -18,6 +19,7 @@ function run(node, signal) {
 		else empty(state, "No queues", "Queues are made over the API.");
 		keep(list, queues, { id: ({ id }) => id, born, tell: card });
 	};
+	workers(node, signal);
 	loading(state);
 	follow({
 		signal,

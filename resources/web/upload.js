@@ -4,7 +4,7 @@ import { ask, can, fill } from "./api.js";
 import { question } from "./ask.js";
 import { bar, ended, partsOf, status, tell } from "./bars.js";
 import { Course, chart } from "./chart.js";
-import { button, copy, keep, loading, part, problem, say, tiles } from "./dom.js";
+import { button, copy, keep, loading, part, problem, say, tiles, write } from "./dom.js";
 import { downloads } from "./downloads.js";
 import { failures } from "./failures.js";
 import { bytes, count, lasting, moment, number, percent, rate } from "./format.js";
@@ -47,6 +47,7 @@ function run(node, id, signal) {
 		status(part(node, "status"), upload);
 		if (upload.problem) problem(part(node, "problem"), upload.problem);
 		else part(node, "problem").replaceChildren();
+		notice(part(node, "notice"), upload);
 		actions(part(node, "acts"), upload, { show, signal, node });
 		progress(node, bars, upload, course);
 		drawn.tell(course);
@@ -93,7 +94,8 @@ function progress(node, bars, upload, course) {
 	const begun = Date.parse(timings.published_at ?? timings.received_at) / 1000;
 	if (timings.ended_at) course.end(over, begun, Date.parse(timings.ended_at) / 1000);
 	else course.add(over, begun);
-	const speed = OVER.includes(upload.status) ? null : course.now();
+	// Before this page has seen enough, what the server has seen.
+	const speed = OVER.includes(upload.status) ? null : course.now() ?? upload.pace?.per_second ?? null;
 
 	say(node, {
 		reading: reading ? `Reading the file: ${count(counts.read, "row")} so far` : `${count(counts.read, "row")} read`,
@@ -122,17 +124,29 @@ function progress(node, bars, upload, course) {
 }
 
 /** How long it may still take. Nobody knows before the rows are counted, and that is said. */
-function left({ status, counts, timings }, over, speed) {
+function left({ status, counts, timings, paused }, over, speed) {
 	if (status === "ended" && timings.ended_at) {
 		return `Took ${lasting((Date.parse(timings.ended_at) - Date.parse(timings.received_at)) / 1000)}`;
 	}
 	if (OVER.includes(status) || counts.copies === over) return "";
+	if (paused) return counts.in_flight ? "Paused: what workers have in hands goes on" : "Paused: nothing is handed out";
 	if (status === "ingesting") {
 		return speed ? `An estimate, rows are still being counted: ${lasting((counts.copies - over) / speed)} or more` : "Rows are still being counted";
 	}
 	if (speed === null) return "";
 	if (speed === 0) return counts.in_flight ? "Nothing has ended lately" : "No worker is taking messages";
 	return `About ${lasting((counts.copies - over) / speed)} left`;
+}
+
+/** Why it is paused, if somebody wants to know; and whether its end was told. */
+function notice(place, { paused, webhook }) {
+	const lines = [];
+	if (paused) lines.push(paused.reason ? `Paused by itself: ${paused.reason}. Look at the failures, then resume or cancel it.` : `Paused ${moment(new Date(paused.at))}.`);
+	if (webhook?.status === "delivered") lines.push(`Its end was told to ${webhook.host}.`);
+	if (webhook?.status === "given_up") lines.push(`Its end could not be told to ${webhook.host}: ${webhook.last_error}.`);
+	if (webhook?.status === "waiting" && webhook.last_error) lines.push(`Its end could not be told to ${webhook.host} yet: ${webhook.last_error}.`);
+	place.hidden = lines.length === 0;
+	write(place, lines.join(" "));
 }
 
 function average({ timings }, over) {
@@ -154,8 +168,8 @@ function speak(upload, before) {
 
 /** What the server describes, the key allows and the state makes sense of. */
 const ACTS = [
-	{ text: "Pause", method: "POST", path: "/uploads/{id}/pause", fits: ({ status }) => ["ingesting", "published"].includes(status) },
-	{ text: "Resume", method: "POST", path: "/uploads/{id}/resume", fits: ({ status }) => status === "paused" },
+	{ text: "Pause", method: "POST", path: "/uploads/{id}/pause", fits: ({ status, paused }) => !paused && !OVER.includes(status) },
+	{ text: "Resume", method: "POST", path: "/uploads/{id}/resume", fits: ({ status, paused }) => paused && !OVER.includes(status) },
 	{ text: "Retry the failed", method: "POST", path: "/uploads/{id}/retry", fits: ({ counts }) => counts.dead > 0 },
 	{
 		text: "Cancel", method: "POST", path: "/uploads/{id}/cancel", fits: ({ status }) => !OVER.includes(status),

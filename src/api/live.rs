@@ -82,6 +82,9 @@ pub struct UploadNow {
     pub filename: String,
     /// How far it is.
     pub status: UploadStatus,
+    /// Whether nothing of it is handed out.
+    #[serde(default)]
+    pub paused: bool,
     /// The numbers.
     pub counts: Counts,
 }

@@ -16,6 +16,7 @@ mod rules;
 mod session;
 mod upload;
 mod whole;
+mod worker;
 
 pub use live::{Pushed, QueueNow, SettledAs, UploadNow};
 pub use message::{
@@ -37,9 +38,10 @@ pub use result::{Outcome, State};
 pub use rules::{CellType, ColumnRule, OtherColumns, Rules, TopicTerms};
 pub use session::{NewSession, Session};
 pub use upload::{
-    BuildState, Building, Counts, Finding, Links, Row, RowCopy, Timings, Upload, UploadAnswer,
-    UploadStatus,
+    BuildState, Building, Counts, Finding, Links, Pace, Paused, Row, RowCopy, Timings, Upload,
+    UploadAnswer, UploadStatus, WebhookState, WebhookStatus,
 };
+pub use worker::{WORKER_HEADER, WorkerSeen};
 
 use serde::{Deserialize, Serialize};
 

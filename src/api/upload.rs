@@ -47,6 +47,18 @@ pub struct Upload {
     pub content_hash: String,
     /// The numbers.
     pub counts: Counts,
+    /// How fast it goes; of one that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
+    /// Said of one of which nothing is handed out, until it is resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+    /// Past how many failures it pauses by itself: `5%` of what has ended, or a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_after_failures: Option<String>,
+    /// Whether its end was told, if it is to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookState>,
     /// The times.
     pub timings: Timings,
     /// Why it failed.
@@ -90,6 +102,59 @@ pub struct Counts {
     pub expired: u64,
     /// Withdrawn before delivery.
     pub cancelled: u64,
+}
+
+/// How fast an upload goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Pace {
+    /// Messages done or dead in the last minute, or since it was received, per second.
+    pub per_second: f64,
+    /// How long the rest takes at that pace; nothing while it is paused, or nothing moves.
+    pub seconds_left: Option<u64>,
+    /// Whether all rows are counted. Until then there may be more, and the time left is an estimate
+    /// of the least.
+    pub exact: bool,
+}
+
+// Numbers that are computed here are never NaN.
+impl Eq for Pace {}
+
+/// That nothing of an upload is handed out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Paused {
+    /// Since when, RFC 3339 in UTC.
+    pub at: String,
+    /// Why it paused by itself; nothing when somebody paused it.
+    pub reason: Option<String>,
+}
+
+/// How far a webhook is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookStatus {
+    /// It waits for the upload's end, or for its next try.
+    Waiting,
+    /// It was taken with a 2xx.
+    Delivered,
+    /// It was not taken, and is tried no more.
+    GivenUp,
+}
+
+/// Whom the end of an upload is told, and how far that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WebhookState {
+    /// Where to: without path and query, which may be a secret.
+    pub host: String,
+    /// How far it is.
+    pub status: WebhookStatus,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was last tried, RFC 3339 in UTC.
+    pub last_attempt_at: Option<String>,
+    /// The status of the last answer.
+    pub last_status: Option<u16>,
+    /// What went wrong at the last try.
+    pub last_error: Option<String>,
 }
 
 /// The times of an upload, RFC 3339 in UTC.

@@ -282,6 +282,14 @@ impl Broker for AnyBroker {
         registered!(each!(self, broker => broker.retry_dead(upload).await))
     }
 
+    async fn pause(&self, upload: UploadId) -> Result<bool, BrokerError> {
+        registered!(each!(self, broker => broker.pause(upload).await))
+    }
+
+    async fn resume(&self, upload: UploadId) -> Result<bool, BrokerError> {
+        registered!(each!(self, broker => broker.resume(upload).await))
+    }
+
     async fn number_of(&self, queue: &QueueName) -> Result<QueueId, BrokerError> {
         registered!(each!(self, broker => broker.number_of(queue).await))
     }

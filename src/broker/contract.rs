@@ -352,16 +352,22 @@ pub trait Broker: Source {
     /// # Errors
     /// [`BrokerError::Unsupported`] where the dead of one upload cannot be told from others;
     /// [`BrokerError::Store`]; what was moved before stays so.
-    fn retry_dead(
-        &self,
-        _upload: UploadId,
-    ) -> impl Future<Output = Result<u64, BrokerError>> + Send {
-        std::future::ready(Err(BrokerError::Unsupported {
-            what: "retrying the dead of one upload".into(),
-            why: "what carries the messages knows queues, not uploads: redrive the dead queue"
-                .into(),
-        }))
-    }
+    fn retry_dead(&self, upload: UploadId)
+    -> impl Future<Output = Result<u64, BrokerError>> + Send;
+
+    /// Hands out nothing of an upload until [`Broker::resume`]; what is in consumers' hands stays
+    /// there, and its file is read on. `false` when the upload is over; one that is paused stays so.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unsupported`] where messages cannot be held back, which is where
+    /// [`Broker::holds`] says so; [`BrokerError::Store`].
+    fn pause(&self, upload: UploadId) -> impl Future<Output = Result<bool, BrokerError>> + Send;
+
+    /// Goes on with a paused upload; `false` when it is not paused.
+    ///
+    /// # Errors
+    /// As of [`Broker::pause`].
+    fn resume(&self, upload: UploadId) -> impl Future<Output = Result<bool, BrokerError>> + Send;
 
     /// The number of a queue, as far as is known without asking anew for a moment.
     ///

@@ -13,6 +13,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::contract::BrokerError;
 use super::sql::SqlBroker;
+use crate::domain::FailureLimit;
+use crate::store::log::PausedBy;
 
 /// How often a keeper does its rounds.
 const EVERY: Duration = Duration::from_secs(1);
@@ -34,6 +36,8 @@ pub struct Kept {
     pub expired: u64,
     /// Uploads whose end was recorded.
     pub uploads: u64,
+    /// Uploads that were paused because too much of them failed.
+    pub stopped: u64,
     /// Names of publishes that were forgotten.
     pub publications: u64,
     /// Messages removed with the queues that held them.
@@ -91,6 +95,7 @@ impl Keeper {
         let mut kept = Kept::default();
         let chore = self.chore().await;
         let swept = self.sweep(&mut kept).await;
+        let stopped = self.stop_failing(&mut kept).await;
         let ended = self.end_uploads(&mut kept).await;
         let deleted = self.remove_deleted(&mut kept, STEPS).await;
         let tidied = if self.rounds.is_multiple_of(TIDY_EVERY) {
@@ -99,7 +104,7 @@ impl Keeper {
             Ok(())
         };
         self.rounds = self.rounds.wrapping_add(1);
-        chore.and(swept).and(ended).and(deleted).and(tidied).map(|()| kept)
+        chore.and(swept).and(stopped).and(ended).and(deleted).and(tidied).map(|()| kept)
     }
 
     /// Does all that there is to be done now.
@@ -110,6 +115,7 @@ impl Keeper {
         let mut kept = Kept::default();
         self.chore().await?;
         self.sweep(&mut kept).await?;
+        self.stop_failing(&mut kept).await?;
         self.remove_deleted(&mut kept, u32::MAX).await?;
         self.end_uploads(&mut kept).await?;
         self.at = 0;
@@ -130,6 +136,34 @@ impl Keeper {
         kept.expired += self.broker.expire(SWEEP).await?;
         let age = self.broker.limits().names_kept;
         kept.publications += self.broker.store().log.forget_publications(age).await?;
+        Ok(())
+    }
+
+    /// Pauses uploads of which too much has failed since they were last resumed. Of several keepers that
+    /// see it one does it, and none after somebody has resumed the upload meanwhile.
+    async fn stop_failing(&self, kept: &mut Kept) -> Result<(), BrokerError> {
+        let log = &self.broker.store().log;
+        for watched in log.watched_uploads().await? {
+            let Ok(limit) = watched.limit.parse::<FailureLimit>() else { continue };
+            let ended = log.standing(watched.upload).await?.ended;
+            // A retry of the dead takes some away.
+            let dead = ended.dead.saturating_sub(watched.from_dead);
+            let all = (ended.done + ended.dead).saturating_sub(watched.from_ended);
+            if !limit.is_passed(dead, all, self.broker.limits().failures_from) {
+                continue;
+            }
+            let why = format!("{dead} of {all} messages failed; it stops after {limit}");
+            let steered = watched.steered;
+            let by = PausedBy::Failures { why: &why, steered };
+            if log.pause(watched.upload, by).await? {
+                kept.stopped += 1;
+                tracing::warn!(
+                    upload = watched.upload.0,
+                    why,
+                    "an upload is paused by its failures"
+                );
+            }
+        }
         Ok(())
     }
 

@@ -33,6 +33,8 @@ pub struct SqlBrokerLimits {
     /// How long messages that are no rows of uploads are kept after they ended, with their outcomes.
     #[serde(with = "units::time")]
     pub ended_kept: Duration,
+    /// How many messages of an upload must have ended before a part of them that failed stops it.
+    pub failures_from: u64,
 }
 
 impl Default for SqlBrokerLimits {
@@ -47,6 +49,7 @@ impl Default for SqlBrokerLimits {
             names_kept: Duration::from_secs(24 * 3600),
             redrive_step: 1_000,
             ended_kept: Duration::from_secs(14 * 24 * 3600),
+            failures_from: 100,
         }
     }
 }

@@ -30,8 +30,8 @@ use crate::domain::{
 };
 use crate::store::control::{Queue, UploadState};
 use crate::store::log::{
-    Emptiness, Fence, HandedLease, LogError, NewBatch, NewMessage, QueueId, RowsOf, TopicId,
-    UploadId,
+    Emptiness, Fence, HandedLease, LogError, NewBatch, NewMessage, PausedBy, QueueId, RowsOf,
+    TopicId, UploadId,
 };
 use crate::store::{Store, StoreError};
 
@@ -435,6 +435,16 @@ impl Broker for SqlBroker {
         let moved = self.0.store.log.retry_dead(upload, self.0.limits.redrive_step).await;
         self.wake();
         Ok(moved?)
+    }
+
+    async fn pause(&self, upload: UploadId) -> Result<bool, BrokerError> {
+        Ok(self.0.store.log.pause(upload, PausedBy::Hand).await?)
+    }
+
+    async fn resume(&self, upload: UploadId) -> Result<bool, BrokerError> {
+        let resumed = self.0.store.log.resume(upload).await?;
+        self.wake();
+        Ok(resumed)
     }
 
     async fn number_of(&self, queue: &QueueName) -> Result<QueueId, BrokerError> {

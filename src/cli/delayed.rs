@@ -13,7 +13,7 @@ use crate::broker::{
 use crate::domain::{
     Lease, Message, MessageId, QueueName, QueueStats, Receipt, Settled, Settlement, TopicName,
 };
-use crate::store::log::{Fence, QueueId};
+use crate::store::log::{Fence, QueueId, UploadId};
 
 /// A broker each of whose publishes takes `delay` longer.
 ///
@@ -156,6 +156,21 @@ impl<B: Broker> Broker for Delayed<B> {
         to: &QueueName,
     ) -> impl Future<Output = Result<u64, BrokerError>> + Send {
         self.broker.redrive(from, to)
+    }
+
+    fn retry_dead(
+        &self,
+        upload: UploadId,
+    ) -> impl Future<Output = Result<u64, BrokerError>> + Send {
+        self.broker.retry_dead(upload)
+    }
+
+    fn pause(&self, upload: UploadId) -> impl Future<Output = Result<bool, BrokerError>> + Send {
+        self.broker.pause(upload)
+    }
+
+    fn resume(&self, upload: UploadId) -> impl Future<Output = Result<bool, BrokerError>> + Send {
+        self.broker.resume(upload)
     }
 
     fn number_of(

@@ -98,11 +98,12 @@ impl Args {
 }
 
 fn say(kept: &Kept) -> String {
-    let Kept { leases, expired, uploads, publications, deleted, ended } = kept;
+    let Kept { leases, expired, uploads, stopped, publications, deleted, ended } = kept;
     format!(
         "{leases} deliveries ended whose deadline had passed\n\
          {expired} messages expired\n\
          {uploads} uploads ended\n\
+         {stopped} uploads paused by their failures\n\
          {publications} idempotency keys forgotten\n\
          {deleted} messages of deleted queues removed\n\
          {ended} messages removed that ended long ago"

@@ -14,6 +14,7 @@ use crate::broker::{AnyBroker, CannotCarry};
 use crate::config::{Config, ConfigFault};
 use crate::domain::units;
 use crate::http::server::{Exposure, Server, ServerEnd, ServerError};
+use crate::http::webhook::WebhookSecret;
 use crate::ingest::spool::{CannotSpool, Place, Spool};
 use crate::store::{Store, StoreError};
 use crate::worker::Stop;
@@ -64,6 +65,11 @@ pub(super) struct Args {
     /// A limit of reading, such as rows=100000 or memory_bytes=2000000000; may be repeated
     #[arg(long, value_name = "NAME=N", env = "ROWMILL_READ_LIMIT", value_delimiter = ',')]
     read_limit: Vec<String>,
+
+    /// What webhooks are signed with: whsec_ and the base64 of 24 to 64 random bytes. Other users of
+    /// this machine can read a command line: better set it in the environment
+    #[arg(long, value_name = "SECRET", env = "ROWMILL_WEBHOOK_SECRET", hide_env_values = true)]
+    webhook_secret: Option<WebhookSecret>,
 
     /// How long an ingestion stays this server's without a sign of life: then another takes it over.
     /// 15s unless told
@@ -167,6 +173,7 @@ impl Args {
         set(&mut config.intake.lease, &self.lease);
         set(&mut config.http.file_bytes, &self.max_file_size);
         set(&mut config.store.connections, &self.connections);
+        config.http.webhook.secret.clone_from(&self.webhook_secret);
         config.read = read_limits(&config.read, &self.read_limit)?;
         Ok(config)
     }

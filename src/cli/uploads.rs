@@ -1,19 +1,31 @@
-//! `rowmill uploads`: the uploads of a server, the latest first.
+//! `rowmill uploads`: the uploads of a server, the latest first; and what can be done with one.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anstyle::Style;
+use uuid::Uuid;
 
 use super::api_args::ApiArgs;
 use super::common::Common;
 use super::complain;
 use super::paint::{BAD, BUSY, GOOD, WARN, unless_none};
 use crate::api::{Upload, UploadStatus};
+use crate::client::UploadAct;
 
-/// List the uploads of a server, the latest first.
+/// List the uploads of a server, the latest first; or pause, resume, cancel or retry one.
+///
+/// What was done with an upload is told by the line that it has in the list.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// What to do with one upload
+    #[arg(value_enum, requires = "id")]
+    act: Option<Act>,
+
+    /// Which
+    #[arg(requires = "act")]
+    id: Option<Uuid>,
+
     #[command(flatten)]
     api: ApiArgs,
 
@@ -24,6 +36,30 @@ pub(crate) struct Args {
     /// Print them as JSON, as the server says them, one a line
     #[arg(long, env = "ROWMILL_JSON")]
     json: bool,
+}
+
+/// What can be done with an upload.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Act {
+    /// Hand out nothing of it until it is resumed
+    Pause,
+    /// Go on with it
+    Resume,
+    /// Withdraw what has not been delivered
+    Cancel,
+    /// Work on its dead rows again
+    Retry,
+}
+
+impl From<Act> for UploadAct {
+    fn from(act: Act) -> Self {
+        match act {
+            Act::Pause => Self::Pause,
+            Act::Resume => Self::Resume,
+            Act::Cancel => Self::Cancel,
+            Act::Retry => Self::Retry,
+        }
+    }
 }
 
 fn limit(text: &str) -> Result<usize, String> {
@@ -39,11 +75,14 @@ impl Args {
             Err(error) => return complain(&error),
         };
         let uploads = match self.api.client(config.client) {
-            Ok(client) => client.uploads(None, self.limit).await,
+            Ok(client) => match self.act.zip(self.id) {
+                Some((act, id)) => client.steer(id, act.into()).await.map(|upload| vec![upload]),
+                None => client.uploads(None, self.limit).await.map(|page| page.data),
+            },
             Err(error) => Err(error),
         };
         match uploads {
-            Ok(page) => match print(&page.data, self.json) {
+            Ok(uploads) => match print(&uploads, self.json) {
                 // Whoever reads has read enough.
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&error),
                 _ => ExitCode::SUCCESS,
@@ -69,7 +108,7 @@ fn print(uploads: &[Upload], json: bool) -> io::Result<()> {
     )?;
     for upload in uploads {
         let counts = &upload.counts;
-        let (status, style) = word(upload.status);
+        let (status, style) = word(upload);
         let (dead, bad) = (unless_none(counts.dead, BAD), unless_none(counts.rejected, WARN));
         // A file's name is somebody else's text; it shall not steer this terminal.
         let name: String =
@@ -79,12 +118,18 @@ fn print(uploads: &[Upload], json: bool) -> io::Result<()> {
             "{:36}  {style}{status:10}{style:#}  {:>9}  {:>9}  {dead}{:>7}{dead:#}  {bad}{:>8}{bad:#}  {name}",
             upload.id, counts.read, counts.done, counts.dead, counts.rejected,
         )?;
+        if let Some(reason) = upload.paused.as_ref().and_then(|paused| paused.reason.as_deref()) {
+            writeln!(out, "{:36}  {reason}", "")?;
+        }
     }
     Ok(())
 }
 
-fn word(status: UploadStatus) -> (&'static str, Style) {
-    match status {
+fn word(upload: &Upload) -> (&'static str, Style) {
+    if upload.paused.is_some() {
+        return ("paused", WARN);
+    }
+    match upload.status {
         UploadStatus::Ingesting => ("ingesting", BUSY),
         UploadStatus::Published => ("published", BUSY),
         UploadStatus::Ended => ("ended", GOOD),

@@ -43,13 +43,13 @@ mod upload;
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::api::{Page, Upload};
+use crate::api::{Page, Upload, WORKER_HEADER};
 use crate::domain::{RetryPolicy, units};
 
 pub use download::{Download, DownloadForm};
@@ -59,6 +59,30 @@ pub use source::RemoteSource;
 pub use upload::UploadOptions;
 
 use transport::Request;
+
+/// What can be done with an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadAct {
+    /// Hand out nothing of it.
+    Pause,
+    /// Go on with it.
+    Resume,
+    /// Withdraw what has not been delivered.
+    Cancel,
+    /// Work on its dead rows again.
+    Retry,
+}
+
+impl UploadAct {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
+        }
+    }
+}
 
 /// What bounds a client's requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -177,6 +201,17 @@ impl Client {
         Ok(self)
     }
 
+    /// The same under a name, by which `GET /workers` tells it from others. What cannot stand in a
+    /// header is left out.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        let name: String = name.chars().filter(char::is_ascii_graphic).collect();
+        if let Ok(value) = HeaderValue::try_from(name) {
+            self.auth.insert(HeaderName::from_static(WORKER_HEADER), value);
+        }
+        self
+    }
+
     /// The server's address, without credentials.
     pub fn address(&self) -> String {
         transport::shown(&self.base)
@@ -215,6 +250,19 @@ impl Client {
         let mut query = vec![("limit", limit.to_string())];
         query.extend(after.map(|after| ("after", after.to_owned())));
         self.ask(&self.get(&["uploads"], query)).await
+    }
+
+    /// Does something with an upload: `POST /uploads/{id}/pause` and its like. Answers the upload as it
+    /// is then.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when there is none, 409 when that cannot be done with it any more, 501
+    /// where what carries its messages cannot. After a failure in passing it may have been done.
+    pub async fn steer(&self, id: Uuid, act: UploadAct) -> Result<Upload, ClientError> {
+        let id = id.to_string();
+        let path = ["uploads", &id, act.word()];
+        let request = Request { method: Method::POST, repeats: false, ..self.get(&path, vec![]) };
+        self.ask(&request).await
     }
 
     /// A request that only asks.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Config, ConfigFault};
+use crate::http::webhook::Address;
 use crate::ingest::spool::{PART_LEAST, PARTS_MOST};
 
 /// Refuses them, by name. What bounds a worker is refused by the worker itself.
@@ -15,6 +16,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
         ("http.messages", http.messages, 1),
         ("http.page", http.page, 1),
         ("http.watched_uploads", http.watched_uploads, 1),
+        ("http.webhook.at_once", http.webhook.at_once, 1),
+        ("http.webhook.attempts", http.webhook.attempts as usize, 1),
         ("http.observe.queues", http.observe.queues, 1),
         ("ingest.queued_rows", ingest.queued_rows, 1),
         ("ingest.batch_rows", ingest.batch_rows, 1),
@@ -49,6 +52,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
     for (name, value, least) in [
         ("http.event_every", http.event_every, Duration::from_millis(1)),
         ("http.watch_idle", http.watch_idle, Duration::from_millis(1)),
+        ("http.webhook.look_every", http.webhook.look_every, Duration::from_millis(1)),
+        ("http.webhook.timeout", http.webhook.timeout, Duration::from_millis(1)),
         ("http.keep_alive", http.keep_alive, Duration::from_millis(1)),
         ("intake.lease", intake.lease, Duration::from_secs(1)),
         ("intake.claim_every", intake.claim_every, Duration::from_millis(1)),
@@ -69,6 +74,15 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigFault> {
             let [value, least] = [value, least].map(humantime::format_duration);
             return Err(too_small(name, value.to_string(), format!("it must be {least} at least")));
         }
+    }
+    let webhook = &http.webhook;
+    let told = |address: Address| address.check(&webhook.hosts);
+    if !webhook.url.is_empty()
+        && let Err(error) = webhook.url.parse().and_then(told)
+    {
+        // What is wrong with it may be a secret.
+        let why = error.to_string();
+        return Err(too_small("http.webhook.url", "what it is".into(), why));
     }
     if ingest.batch_rows > 1_000 {
         let why = "a block of ids has 1000".to_owned();

@@ -33,6 +33,8 @@ mod time;
 mod topics;
 mod uploads;
 mod watch;
+pub mod webhook;
+mod workers;
 mod ws;
 
 use std::sync::Arc;
@@ -54,6 +56,8 @@ pub use error::ApiError;
 use extract::BodyRoom;
 use limits::{MessageLimits, QueueLimits};
 pub use safety::SafetyLimits;
+use webhook::WebhookLimits;
+use workers::{WorkersLimits, WorkersSeen};
 pub use ws::WsLimits;
 
 /// What bounds requests.
@@ -124,6 +128,10 @@ pub struct HttpLimits {
     pub exports: ExportLimits,
     /// What looking after the server may cost, and what it warns of.
     pub observe: observe::ObserveLimits,
+    /// Telling the ends of uploads.
+    pub webhook: WebhookLimits,
+    /// What is remembered of workers.
+    pub workers: WorkersLimits,
 }
 
 impl Default for HttpLimits {
@@ -155,6 +163,8 @@ impl Default for HttpLimits {
             linger_time: Duration::from_secs(10),
             exports: ExportLimits::default(),
             observe: observe::ObserveLimits::default(),
+            webhook: WebhookLimits::default(),
+            workers: WorkersLimits::default(),
         }
     }
 }
@@ -165,6 +175,7 @@ pub struct App<B> {
     parts: Arc<Parts<B>>,
     sockets: ws::Sockets,
     rules: rules::KnownRules,
+    workers: WorkersSeen,
 }
 
 /// The parts of an [`App`].
@@ -190,6 +201,7 @@ impl<B> Clone for App<B> {
             parts: Arc::clone(&self.parts),
             sockets: self.sockets.clone(),
             rules: self.rules.clone(),
+            workers: self.workers.clone(),
         }
     }
 }
@@ -206,7 +218,8 @@ impl<B: Broker + Clone> App<B> {
     /// An app of these parts.
     pub fn new(parts: Parts<B>) -> Self {
         let sockets = ws::Sockets::new(parts.limits.ws.sockets);
-        Self { parts: Arc::new(parts), sockets, rules: rules::KnownRules::default() }
+        let workers = WorkersSeen::new(&parts.limits.workers);
+        Self { parts: Arc::new(parts), sockets, rules: rules::KnownRules::default(), workers }
     }
 
     /// All routes.
@@ -228,6 +241,7 @@ impl<B: Broker + Clone> App<B> {
             .merge(session::routes::<B>())
             .merge(topics::routes::<B>())
             .merge(uploads::routes::<B>())
+            .merge(workers::routes::<B>())
             .merge(ws::routes::<B>())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)

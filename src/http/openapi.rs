@@ -89,6 +89,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         super::session::docs(),
         super::topics::docs(),
         super::uploads::docs(),
+        super::workers::docs(),
         super::ws::docs(),
     ];
     for part in parts {

@@ -169,6 +169,8 @@ impl<B: Broker + Clone> Server<B> {
     pub async fn run(self) -> ServerEnd {
         let Self { app, keeper, listener, grace, stop, .. } = self;
         let _keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
+        let webhooks = super::webhook::run(app.clone());
+        let _webhooks = AbortOnDropHandle::new(tokio::spawn(webhooks));
         let (intake, sockets) = (app.intake.clone(), app.sockets.clone());
         let limits = app.limits.safety.clone();
         let served = connection::serve(listener, app.router(), &limits, &stop.drain);

@@ -158,7 +158,7 @@ impl<B: Broker + Clone> Intake<B> {
             stream: options.stream,
             lease: Some(settings.lease),
         };
-        let upload = match inner.store.control.create_upload(new).await {
+        let upload = match inner.store.control.create_steered(new, options.steering).await {
             Ok(upload) => upload,
             // Two of the same may come at once; the key is unique.
             Err(error) => return self.before(key.as_deref()).await?.ok_or(NotTaken::Store(error)),

@@ -11,7 +11,7 @@ use super::spool::{LocalFile, Spool, SpoolError};
 use super::{IngestLimits, Ingested};
 use crate::domain::Problem;
 use crate::store::StoreError;
-use crate::store::control::Upload;
+use crate::store::control::{Steering, Upload};
 use crate::store::log::TopicId;
 use crate::workbook::{Preview, PreviewLimits, ReadLimits, ReadOptions};
 
@@ -62,6 +62,8 @@ pub struct TakeOptions {
     pub stream: bool,
     /// What becomes of a file that was taken before.
     pub repeated: Repeated,
+    /// How it is steered, if it is taken: not of one that was taken before.
+    pub steering: Steering,
 }
 
 /// What becomes of a file whose bytes were taken before, for the same topic and to be read the same

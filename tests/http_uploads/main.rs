@@ -15,4 +15,6 @@ mod events;
 mod look;
 mod pages;
 mod scene;
+mod steer;
 mod take;
+mod webhook;

@@ -9,7 +9,7 @@ use sqlx::SqlStr;
 
 use crate::concurrent::on_postgres;
 use crate::mill::{Mill, Size};
-use crate::operations::operations;
+use crate::operations::{Operation, operations, steered_operations};
 use crate::sequences::{Bench, runner, runtime, seed};
 use crate::support::TestDatabase;
 use crate::violation::Violation;
@@ -38,13 +38,50 @@ fn first_violation(
     seeds: impl IntoIterator<Item = u64>,
     breakage: fn(Log) -> Log,
 ) -> Option<(u64, Violation)> {
+    first_violation_of(operations(), seeds, breakage)
+}
+
+fn first_violation_of(
+    all: impl Strategy<Value = Vec<Operation>>,
+    seeds: impl IntoIterator<Item = u64>,
+    breakage: fn(Log) -> Log,
+) -> Option<(u64, Violation)> {
     let runtime = runtime();
     let mut bench = runtime.block_on(async { Bench::new(TestDatabase::postgres().await).await });
     seeds.into_iter().find_map(|seed| {
-        let operations = operations().new_tree(&mut runner(1, seed)).unwrap().current();
+        let operations = all.new_tree(&mut runner(1, seed)).unwrap().current();
         let done = runtime.block_on(bench.case(&operations, breakage));
         done.err().map(|violation| (seed, violation))
     })
+}
+
+/// The same for mistakes that only a pause shows.
+macro_rules! caught_by_a_pause {
+    ($($name:ident: $statement:ident, $piece:literal => $by:literal, $seed:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            let others = seed();
+            let seeds = std::iter::once($seed).chain((0..CASES).map(|n| others.wrapping_add(n)));
+            let found = first_violation_of(
+                steered_operations(),
+                seeds,
+                |log| broken(log, |statements| &mut statements.$statement, $piece, $by),
+            );
+            let (seed, violation) = found.expect("the mistake went unnoticed");
+            eprintln!("found by the case of seed {seed}: {violation}");
+        }
+    )*};
+}
+
+caught_by_a_pause! {
+    a_nack_that_forgets_a_pause: write_plan, "and p.paused_at is not null" => "and p.paused_at is null",
+        1;
+    a_batch_that_forgets_a_pause: commit_batch, "coalesce((select paused from fence),false)" => "false",
+        1;
+    a_pause_that_forgets_retries: send_away, "message_id>=(select low" => "message_id<(select low", 1;
+    a_pause_that_forgets_what_is_fresh: hold, "first_id>=(select low" => "first_id<(select low", 1;
+    a_resume_that_forgets_retries: bring_back, "message_id>=(select low" => "message_id<(select low", 1;
+    a_resume_in_no_time: let_go, "expires_at=s.expires_at+l.passed" => "expires_at=s.expires_at", 1;
 }
 
 /// A test for each mistake that one sequence of operations can show: the statement, what is replaced

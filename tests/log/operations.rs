@@ -58,6 +58,13 @@ pub(crate) enum Operation {
     TakeOver {
         upload: u8,
     },
+    /// Nothing of an upload, published or not, is handed out.
+    Pause {
+        upload: u8,
+    },
+    Resume {
+        upload: u8,
+    },
     Receive {
         queue: u8,
         max: u8,
@@ -198,6 +205,15 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Reroute),
         1 => (queue, any::<u8>()).prop_map(|(queue, pick)| Operation::Holder { queue, pick }),
     ]
+}
+
+/// The operations of one case in which uploads are paused, too.
+pub(crate) fn steered_operations() -> impl Strategy<Value = Vec<Operation>> {
+    let steer = prop_oneof![
+        3 => any::<u8>().prop_map(|upload| Operation::Pause { upload }),
+        2 => any::<u8>().prop_map(|upload| Operation::Resume { upload }),
+    ];
+    vec(prop_oneof![7 => operation(), 1 => steer], 5..60)
 }
 
 /// The operations of one case.

@@ -6,7 +6,7 @@
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use rowmill::store::{Store, log::Log};
 
-use crate::operations::{Operation, operations};
+use crate::operations::{Operation, steered_operations};
 use crate::support::TestDatabase;
 use crate::violation::{Checked, Violation};
 use crate::world::World;
@@ -67,7 +67,7 @@ impl Bench {
 fn run(database: TestDatabase, runtime: &tokio::runtime::Runtime, cases: u64) {
     let cases = setting("ROWMILL_TEST_CASES", || cases);
     let bench = tokio::sync::Mutex::new(runtime.block_on(Bench::new(database)));
-    let done = runner(cases, seed()).run(&operations(), |operations| {
+    let done = runner(cases, seed()).run(&steered_operations(), |operations| {
         let case = async { bench.lock().await.case(&operations, |log| log).await };
         runtime.block_on(case).map_err(|Violation(what)| TestCaseError::fail(what))
     });

@@ -13,13 +13,35 @@ use uuid::Uuid;
 
 use crate::violation::{Checked, Violation, check, check_eq};
 
+/// How much later what comes again of a paused upload is due.
+const AWAY: i64 = 1 << 52;
+
 /// Where a message is in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    Fresh { held: bool, available_at: i64, expires_at: Option<i64> },
-    Hands { receipt: Uuid, position: u16, attempt: u16, expires_at: Option<i64> },
-    Waiting { attempts: u16, available_at: i64, expires_at: Option<i64>, error: Option<String> },
-    Ended { kind: i16, attempts: Option<u16>, item: Option<String> },
+    Fresh {
+        held: bool,
+        available_at: i64,
+        expires_at: Option<i64>,
+    },
+    Hands {
+        receipt: Uuid,
+        position: u16,
+        attempt: u16,
+        expires_at: Option<i64>,
+    },
+    Waiting {
+        held: bool,
+        attempts: u16,
+        available_at: i64,
+        expires_at: Option<i64>,
+        error: Option<String>,
+    },
+    Ended {
+        kind: i16,
+        attempts: Option<u16>,
+        item: Option<String>,
+    },
 }
 
 /// A message's place, and the upload that the row says it belongs to.
@@ -148,8 +170,12 @@ impl Tables {
         for (queue, id, upload, attempts, available_at, expires_at, error) in &self.redeliveries {
             let attempts = attempts.cast_unsigned();
             let error = error.clone();
-            let (available_at, expires_at) = (*available_at, *expires_at);
-            let place = Place::Waiting { attempts, available_at, expires_at, error };
+            let held = *available_at >= AWAY;
+            if let Some(expires_at) = expires_at {
+                check_eq!(*expires_at >= AWAY, held, "times of redelivery {id}");
+            }
+            let (available_at, expires_at) = (available_at % AWAY, expires_at.map(|at| at % AWAY));
+            let place = Place::Waiting { held, attempts, available_at, expires_at, error };
             places.put(*queue, *id, *upload, place)?;
         }
         self.outcomes.iter().try_for_each(|row| places.outcome(row))?;

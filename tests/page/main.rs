@@ -61,6 +61,14 @@ async fn the_whole_story_with_keys() {
     person("story.py", &[&server.url(""), home.path().to_str().unwrap(), &key]).await;
 }
 
+#[tokio::test]
+async fn an_upload_is_steered() {
+    let database = TestDatabase::sqlite();
+    let server = TestServer::start(database.url()).await;
+    let home = tempfile::tempdir().unwrap();
+    person("steer.py", &[&server.url(""), home.path().to_str().unwrap()]).await;
+}
+
 async fn every_state_is_for_everybody(theme: &str) {
     let database = TestDatabase::sqlite();
     let admin = key(&database, "operator", "admin").await;

@@ -34,7 +34,7 @@ use crate::domain::{
     TopicName,
 };
 use crate::store::control::{QueueRecord, Routes, UploadState};
-use crate::store::log::{Fence, LogError, QueueId, TopicId};
+use crate::store::log::{Fence, LogError, QueueId, TopicId, UploadId};
 use crate::store::{Store, StoreError};
 use hands::Hands;
 use queues::Queues;
@@ -220,6 +220,17 @@ impl<C: Carrier> Source for Relay<C> {
     }
 }
 
+/// What was sent is in the carrier, which hands it out whatever becomes of its upload.
+fn no_pause() -> BrokerError {
+    BrokerError::Unsupported {
+        what: "pausing an upload".into(),
+        why:
+            "what carries the messages knows queues, not uploads: stop the workers of its queues, \
+              or cancel the upload"
+                .into(),
+    }
+}
+
 impl<C: Carrier> Broker for Relay<C> {
     fn holds(&self) -> bool {
         false
@@ -259,6 +270,22 @@ impl<C: Carrier> Broker for Relay<C> {
             }
             released => Ok(released?),
         }
+    }
+
+    async fn retry_dead(&self, _: UploadId) -> Result<u64, BrokerError> {
+        Err(BrokerError::Unsupported {
+            what: "retrying the dead of one upload".into(),
+            why: "what carries the messages knows queues, not uploads: redrive the dead queue"
+                .into(),
+        })
+    }
+
+    async fn pause(&self, _: UploadId) -> Result<bool, BrokerError> {
+        Err(no_pause())
+    }
+
+    async fn resume(&self, _: UploadId) -> Result<bool, BrokerError> {
+        Err(no_pause())
     }
 
     /// What was sent already is cancelled when it is taken.

@@ -49,6 +49,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     key: KeyArgs,
 
+    /// The name by which the server tells it from other workers. The machine and the process unless
+    /// told
+    #[arg(long, value_name = "NAME", env = "ROWMILL_WORKER_NAME")]
+    name: Option<String>,
+
     /// Work straight on the database instead, without a server [env: ROWMILL_DATABASE_URL]
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
@@ -113,6 +118,14 @@ Examples:
 
 Exit code: 0 it was stopped, or has ended by --until-empty; 2 it could not run.";
 
+/// The machine's name, as far as it is known, and the process.
+fn own_name() -> String {
+    let told = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let told = told.or_else(|| std::env::var("HOSTNAME").ok());
+    let machine = told.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    format!("{}:{}", machine.unwrap_or("worker"), std::process::id())
+}
+
 /// Where the queue is.
 enum Place {
     Server(String),
@@ -145,6 +158,7 @@ impl Args {
         match self.place()? {
             Place::Server(url) => {
                 let client = self.key.client(&url, config.client)?;
+                let client = client.named(&self.name.clone().unwrap_or_else(own_name));
                 self.work_on(RemoteSource::new(client, self.queue.clone()), job, stop).await
             }
             Place::Database(url) => {

@@ -189,6 +189,7 @@ async fn live_uploads<B: Broker + Clone>(app: &App<B>) -> Result<Vec<UploadNow>,
             id: now.id,
             filename: now.filename,
             status: now.status,
+            paused: now.paused.is_some(),
             counts: now.counts,
         })
     });

@@ -1,8 +1,9 @@
 //! The files of the page as they are in the binary, and what the browser gets of them.
 //!
-//! They are sent as they are written: there is no step that makes them. What is done to the page is
-//! done once, at start: the version goes into its addresses, and it names its modules, so that a
-//! browser fetches them all at once and not one after the other as they import each other.
+//! There is no step that makes them. What is done to them is done once, at start: comments and
+//! indentation are left out (`trim`), the version goes into the page's addresses, and it names its
+//! modules, so that a browser fetches them all at once and not one after the other as they import
+//! each other.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,10 +14,33 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
-const HTML: &str = "text/html; charset=utf-8";
-const STYLE: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const IMAGE: &str = "image/svg+xml";
+use super::trim::trimmed;
+use Kind::{Image as IMAGE, Script as SCRIPT, Style as STYLE};
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// HTML.
+    Page,
+    /// CSS.
+    Style,
+    /// A module.
+    Script,
+    /// SVG.
+    Image,
+}
+
+impl Kind {
+    /// Its content type.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Page => "text/html; charset=utf-8",
+            Self::Style => "text/css; charset=utf-8",
+            Self::Script => "text/javascript; charset=utf-8",
+            Self::Image => "image/svg+xml",
+        }
+    }
+}
 
 /// What stands for the version in the page.
 const VERSION: &str = "assets/@/";
@@ -33,7 +57,7 @@ macro_rules! files {
 }
 
 /// What the page loads: names, kinds, contents.
-const FILES: [(&str, &str, &str); 24] = files![
+const FILES: [(&str, Kind, &str); 25] = files![
     "icon.svg" IMAGE,
     "style.css" STYLE,
     "api.js" SCRIPT,
@@ -58,27 +82,28 @@ const FILES: [(&str, &str, &str); 24] = files![
     "tray.js" SCRIPT,
     "upload.js" SCRIPT,
     "uploads.js" SCRIPT,
+    "workers.js" SCRIPT,
 ];
 
 /// A file as it is sent.
 #[derive(Debug)]
 pub(super) struct File {
-    kind: &'static str,
+    kind: Kind,
     plain: Bytes,
     packed: OnceLock<Bytes>,
 }
 
 impl File {
-    fn new(kind: &'static str, plain: Bytes) -> Self {
+    fn new(kind: Kind, plain: Bytes) -> Self {
         Self { kind, plain, packed: OnceLock::new() }
     }
 
     /// Its content type.
     pub(super) fn kind(&self) -> &'static str {
-        self.kind
+        self.kind.name()
     }
 
-    /// It as it is.
+    /// It as it is sent to those who cannot unpack.
     pub(super) fn plain(&self) -> Bytes {
         self.plain.clone()
     }
@@ -121,14 +146,14 @@ impl Assets {
             .filter(|(_, kind, _)| *kind == SCRIPT)
             .map(|(name, ..)| format!("  <link rel=\"modulepreload\" href=\"{VERSION}{name}\">\n"))
             .collect();
-        let index = INDEX
+        let index = trimmed(Kind::Page, INDEX)
             .replacen("</head>", &format!("{modules}</head>"), 1)
             .replace(VERSION, &format!("assets/{version}/"));
-        let file = |(name, kind, text): (&'static str, &'static str, &'static str)| {
-            (name, File::new(kind, Bytes::from_static(text.as_bytes())))
+        let file = |(name, kind, text): (&'static str, Kind, &'static str)| {
+            (name, File::new(kind, trimmed(kind, text).into()))
         };
         let files = FILES.into_iter().map(file).collect();
-        Self { version, index: File::new(HTML, index.into()), files }
+        Self { version, index: File::new(Kind::Page, index.into()), files }
     }
 
     /// What changes with any of them.
@@ -154,13 +179,43 @@ mod tests {
 
     use super::*;
 
-    /// Bytes of all files together, as they are on the disk.
+    /// Bytes of all files together, as they are sent to those who cannot unpack.
     const MOST: usize = 100_000;
 
     #[test]
     fn all_together_are_small() {
-        let size: usize = INDEX.len() + FILES.iter().map(|(.., text)| text.len()).sum::<usize>();
+        let assets = Assets::new();
+        let files = assets.files.values().chain([&assets.index]);
+        let size: usize = files.map(|file| file.plain().len()).sum();
         assert!(size < MOST, "{size} bytes");
+    }
+
+    /// What is left out is comments and indentation: nothing that a browser would miss.
+    #[test]
+    fn they_can_be_trimmed() {
+        assert!(!INDEX.contains("<pre") && !INDEX.contains("<textarea"));
+        for (name, kind, text) in FILES {
+            let sent = trimmed(kind, text);
+            assert!(kind == Kind::Image || sent.len() < text.len(), "{name} has long texts");
+            let words = |text: &str| text.split_whitespace().map(str::len).sum::<usize>();
+            let comments: usize = comments(kind, text).map(words).sum();
+            assert_eq!(words(&sent) + comments, words(text), "{name}");
+        }
+    }
+
+    /// The lines that are comments, found by another rule: by what they begin and end with.
+    fn comments(kind: Kind, text: &str) -> impl Iterator<Item = &str> {
+        let mut within = false;
+        text.lines().filter(move |line| {
+            let line = line.trim();
+            if kind == Kind::Script && !within && line.starts_with("//") {
+                return true;
+            }
+            let whole = within
+                || (line.starts_with("/*") && (!line.contains("*/") || line.ends_with("*/")));
+            within = whole && !line.ends_with("*/");
+            whole && kind != Kind::Image
+        })
     }
 
     #[test]
@@ -210,7 +265,7 @@ mod tests {
         assert!(!page.contains('@'), "{page}");
         let app = format!("<script type=\"module\" src=\"assets/{}/app.js\">", assets.version());
         assert!(page.contains(&app), "{page}");
-        assert_eq!(page.matches("modulepreload").count(), 22);
+        assert_eq!(page.matches("modulepreload").count(), 23);
         assert_eq!(assets.version().len(), LONG);
         assert!(assets.index().packed().len() < assets.index().plain().len() / 2);
     }

@@ -9,6 +9,7 @@
 //! becomes markup (trusted types): what stands in a cell or a name stays what it is.
 
 mod assets;
+mod trim;
 
 use std::sync::Arc;
 

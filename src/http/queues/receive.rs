@@ -16,6 +16,7 @@ use crate::http::extract::{PathName, QueryOf};
 use crate::http::messages::shown;
 use crate::http::openapi::PROBLEM;
 use crate::http::refusals::UNSUPPORTED;
+use crate::http::workers::WorkerName;
 use crate::http::{ApiError, App};
 
 /// What each consumer gets is another's no more: such answers are not to be kept by anybody.
@@ -52,6 +53,7 @@ pub(super) async fn receive<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(queue): PathName<QueueName>,
     QueryOf(asked): QueryOf<ReceiveQuery>,
+    worker: WorkerName,
 ) -> Result<([(HeaderName, &'static str); 1], Json<api::Data<api::Delivery>>), ApiError> {
     let limit = limit_of(asked.limit.unwrap_or(1), app.limits.messages)?;
     let longest = app.limits.receive_wait;
@@ -59,12 +61,17 @@ pub(super) async fn receive<B: Broker + Clone>(
         let longest = longest.as_secs_f64();
         ApiError::invalid(format!("`wait` is 0 to {longest} seconds"))
     })?;
+    // Who waits for messages is there, too.
+    if app.broker.number_of(&queue).await.is_ok() {
+        app.workers.received(&worker, &queue, &[], app.store.clock.now_ms());
+    }
     let leases = tokio::select! {
         leases = app.broker.receive(&queue, limit, wait) => leases?,
         // What it may have leased by then is handed back by the broker.
         () = app.stop.cancelled() => vec![],
     };
     let now_ms = app.store.clock.now_ms();
+    app.workers.received(&worker, &queue, &leases, now_ms);
     let answer = |lease| deliveries(lease, &queue, now_ms);
     let data = leases.into_iter().flat_map(answer).collect::<Result<_, _>>()?;
     Ok((NOT_KEPT, Json(api::Data { data })))

@@ -15,12 +15,13 @@ use uuid::Uuid;
 
 use crate::api;
 use crate::broker::Broker;
-use crate::domain::{QueueName, Receipt, Settlement, Verdict};
+use crate::domain::{QueueName, Receipt, Settled, Settlement, Verdict};
 use crate::http::extract::{JsonBody, PathName};
 use crate::http::limits::MessageLimits;
 use crate::http::messages::{delay, extend_leases, lasting};
 use crate::http::openapi::PROBLEM;
 use crate::http::refusals::{OfBody, UNSUPPORTED};
+use crate::http::workers::WorkerName;
 use crate::http::{ApiError, App};
 
 #[utoipa::path(
@@ -43,6 +44,7 @@ use crate::http::{ApiError, App};
 pub(super) async fn settle<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(queue): PathName<QueueName>,
+    worker: WorkerName,
     JsonBody(asked, _room): JsonBody<api::Settle>,
 ) -> Result<Json<api::Settled>, ApiError> {
     app.broker.number_of(&queue).await?;
@@ -58,6 +60,9 @@ pub(super) async fn settle<B: Broker + Clone>(
         )));
     }
     let settled = app.broker.settle(settlements).await?;
+    let ended = |settled: &Settled| u64::from(settled.done + settled.dead + settled.again);
+    let each = leases.iter().copied().zip(settled.iter().map(ended));
+    app.workers.settled(&worker, &queue, each, app.store.clock.now_ms());
     for (lease, settled) in leases.into_iter().zip(settled) {
         answer.done += settled.done;
         answer.dead += settled.dead;
@@ -160,6 +165,7 @@ fn by_lease(
 pub(super) async fn extend<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(queue): PathName<QueueName>,
+    worker: WorkerName,
     JsonBody(asked, _room): JsonBody<api::Extend>,
 ) -> Result<Json<api::Data<api::Extended>>, ApiError> {
     app.broker.number_of(&queue).await?;
@@ -184,6 +190,8 @@ pub(super) async fn extend<B: Broker + Clone>(
     };
     let deadlines: HashMap<Uuid, Option<Duration>> =
         leases.iter().map(|lease| lease.0).zip(extended).collect();
+    let longer = deadlines.iter().filter_map(|(lease, lasting)| Some((*lease, (*lasting)?)));
+    app.workers.extended(&worker, &queue, longer, app.store.clock.now_ms());
     let answer = |receipt: api::Receipt| {
         let deadline = deadlines.get(&receipt.lease).copied().flatten();
         api::Extended { receipt, deadline_seconds: deadline.map(|left| left.as_secs_f64()) }

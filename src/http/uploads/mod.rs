@@ -14,6 +14,7 @@ mod preview;
 mod receive;
 mod rejects;
 mod rows;
+mod steer;
 mod view;
 mod watchers;
 
@@ -36,8 +37,10 @@ pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
         .route("/file/upload", post(receive::upload::<B>))
         .route("/uploads", get(list::list::<B>))
         .route("/uploads/{id}", get(one::show::<B>).delete(one::delete::<B>))
-        .route("/uploads/{id}/cancel", post(one::cancel::<B>))
-        .route("/uploads/{id}/retry", post(one::retry::<B>))
+        .route("/uploads/{id}/pause", post(steer::pause::<B>))
+        .route("/uploads/{id}/resume", post(steer::resume::<B>))
+        .route("/uploads/{id}/cancel", post(steer::cancel::<B>))
+        .route("/uploads/{id}/retry", post(steer::retry::<B>))
         .route("/uploads/{id}/rows", get(rows::rows::<B>))
         .route("/uploads/{id}/rejects", get(rejects::rejects::<B>))
         .route("/uploads/{id}/events", get(events::events::<B>))
@@ -54,9 +57,11 @@ pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
     receive::upload,
     list::list,
     one::show,
-    one::cancel,
-    one::retry,
     one::delete,
+    steer::pause,
+    steer::resume,
+    steer::cancel,
+    steer::retry,
     rows::rows,
     rejects::rejects,
     events::events,

@@ -1,7 +1,9 @@
-//! `GET`, `DELETE /uploads/{id}`, and `POST /uploads/{id}/cancel` and `/retry`.
+//! `GET` and `DELETE /uploads/{id}`, and what all requests begin and end with that are about one upload
+//! and say nothing more: [`One`].
 
-use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::{Extension, Json};
 use uuid::Uuid;
 
@@ -12,9 +14,32 @@ use crate::api;
 use crate::broker::Broker;
 use crate::http::extract::PathName;
 use crate::http::openapi::PROBLEM;
-use crate::http::refusals::UNSUPPORTED;
 use crate::http::{ApiError, App};
-use crate::store::control::UploadState;
+use crate::store::control::{Upload, UploadState};
+
+/// The upload that a path names, for a request without parameters.
+pub(super) struct One<B> {
+    pub(super) app: App<B>,
+    pub(super) upload: Upload,
+}
+
+impl<B: Broker + Clone> FromRequestParts<App<B>> for One<B> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App<B>) -> Result<Self, ApiError> {
+        let PathName(id): PathName<Uuid> = PathName::from_request_parts(parts, app).await?;
+        Params::of(&parts.uri)?.end()?;
+        Ok(Self { app: app.clone(), upload: find(app, id).await? })
+    }
+}
+
+impl<B: Broker + Clone> One<B> {
+    /// It as it is now, after something was done with it.
+    pub(super) async fn now(&self) -> Result<Json<api::Upload>, ApiError> {
+        let upload = find(&self.app, self.upload.public_id).await?;
+        view::view(&self.app, &upload).await.map(Json)
+    }
+}
 
 #[utoipa::path(
     get,
@@ -29,80 +54,8 @@ use crate::store::control::UploadState;
     ),
     security(("key" = ["read"])),
 )]
-pub(super) async fn show<B: Broker + Clone>(
-    State(app): State<App<B>>,
-    PathName(id): PathName<Uuid>,
-    uri: Uri,
-) -> Result<Json<api::Upload>, ApiError> {
-    Params::of(&uri)?.end()?;
-    let upload = find(&app, id).await?;
-    view::view(&app, &upload).await.map(Json)
-}
-
-#[utoipa::path(
-    post,
-    path = "/uploads/{id}/cancel",
-    tag = "uploads",
-    summary = "Withdraws what has not been delivered",
-    params(("id" = Uuid, Path, description = "The upload's id")),
-    responses(
-        (status = 200, description = "The upload as it is then", body = api::Upload),
-        (status = 404, description = "There is no such upload", body = api::Problem, content_type = PROBLEM),
-        (status = 409, description = "It is over already", body = api::Problem, content_type = PROBLEM),
-        (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
-    ),
-    security(("key" = ["admin"])),
-)]
-pub(super) async fn cancel<B: Broker + Clone>(
-    State(app): State<App<B>>,
-    PathName(id): PathName<Uuid>,
-    uri: Uri,
-) -> Result<Json<api::Upload>, ApiError> {
-    Params::of(&uri)?.end()?;
-    let upload = find(&app, id).await?;
-    if !app.store.log.cancel(upload.id).await? {
-        return Err(ApiError::conflict("the upload is over: there is nothing to withdraw"));
-    }
-    let upload = find(&app, id).await?;
-    view::view(&app, &upload).await.map(Json)
-}
-
-#[utoipa::path(
-    post,
-    path = "/uploads/{id}/retry",
-    tag = "uploads",
-    summary = "Its dead rows are worked on again",
-    description = "Those that still are in a dead queue go back to the queue that they died in, for a new \
-        life: no attempts, and no outcome until the next.",
-    params(("id" = Uuid, Path, description = "The upload's id")),
-    responses(
-        (status = 200, description = "The upload as it is then", body = api::Upload),
-        (status = 404, description = "There is no such upload", body = api::Problem, content_type = PROBLEM),
-        (status = 409, description = "There is nothing dead to retry, or the upload was withdrawn", body = api::Problem, content_type = PROBLEM),
-        (status = 422, description = "The id is none, or a parameter cannot be", body = api::Problem, content_type = PROBLEM),
-        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
-    ),
-    security(("key" = ["admin"])),
-)]
-pub(super) async fn retry<B: Broker + Clone>(
-    State(app): State<App<B>>,
-    PathName(id): PathName<Uuid>,
-    uri: Uri,
-) -> Result<Json<api::Upload>, ApiError> {
-    Params::of(&uri)?.end()?;
-    let upload = find(&app, id).await?;
-    if matches!(upload.state, UploadState::Failed | UploadState::Cancelled) {
-        return Err(ApiError::conflict("the upload was withdrawn: send its file again"));
-    }
-    let moved = app.broker.retry_dead(upload.id).await?;
-    if moved == 0 {
-        return Err(ApiError::conflict("nothing of the upload is in a dead queue"));
-    }
-    if upload.state == UploadState::Ended {
-        app.store.control.set_ended(upload.id, false).await?;
-    }
-    let upload = find(&app, id).await?;
-    view::view(&app, &upload).await.map(Json)
+pub(super) async fn show<B: Broker + Clone>(one: One<B>) -> Result<Json<api::Upload>, ApiError> {
+    view::view(&one.app, &one.upload).await.map(Json)
 }
 
 #[utoipa::path(
@@ -122,13 +75,9 @@ pub(super) async fn retry<B: Broker + Clone>(
 /// Deletes an upload that is over. Its file goes last: a crash before that leaves a file, not an
 /// upload that cannot be read.
 pub(super) async fn delete<B: Broker + Clone>(
-    State(app): State<App<B>>,
     Extension(exports): Extension<Exports>,
-    PathName(id): PathName<Uuid>,
-    uri: Uri,
+    One { app, upload }: One<B>,
 ) -> Result<StatusCode, ApiError> {
-    Params::of(&uri)?.end()?;
-    let upload = find(&app, id).await?;
     if upload.state == UploadState::Published {
         // Its end may not have been recorded yet, although it is shown.
         app.store.log.end_uploads().await?;

@@ -18,11 +18,14 @@ use super::preview::{self, Wanted};
 use super::view;
 use crate::api;
 use crate::broker::Broker;
-use crate::domain::TopicName;
+use crate::domain::{FailureLimit, TopicName};
 use crate::http::openapi::PROBLEM;
+use crate::http::refusals::UNSUPPORTED;
+use crate::http::webhook::Address;
 use crate::http::{ApiError, App, rules};
 use crate::ingest::Ingested;
 use crate::ingest::taken::{NotTaken, Repeated, Spooled, Stage, TakeOptions, Taken};
+use crate::store::control::Steering;
 use crate::workbook::{AttributeColumns, ReadOptions};
 
 /// The topic that rows go to unless told.
@@ -47,6 +50,8 @@ const BUSY_SECONDS: u32 = 5;
         ("on_invalid" = Option<String>, Query, description = "What becomes of a file some of whose rows are not valid: `skip` rejects these rows, `abort` publishes nothing; `skip` unless told", pattern = r"^(skip|abort)$"),
         ("wait" = Option<bool>, Query, description = "Answer when all is published, with the counts"),
         ("dedupe" = Option<bool>, Query, description = "A file that was taken before, for the same topic and to be read the same way, is answered with its first upload, unless that failed, was withdrawn or is deleted"),
+        ("stop_after_failures" = Option<String>, Query, description = "Pause by itself past so many dead messages: a part of what has ended such as `5%`, once enough has, or a number", pattern = r"^([1-9][0-9]{0,14}|[1-9][0-9]?(\.[0-9]{1,5})?%|0\.[0-9]{0,4}[1-9]%)$"),
+        ("webhook" = Option<String>, Query, description = "Where the upload is sent to, signed, once it has ended, failed or been cancelled", pattern = r"^https?://[^ ]+$", max_length = 2000),
         ("dry_run" = Option<bool>, Query, description = "Only look: each file is read to its end and told of, nothing is published and nothing is kept"),
         ("key" = Option<String>, Query, description = "With `dry_run`: the columns that a row is known by, with commas between them, 16 at most; rows that come again are counted by them, or by all columns", min_length = 1),
     ),
@@ -60,6 +65,7 @@ const BUSY_SECONDS: u32 = 5;
         (status = 413, description = "A file, or the request, is too large", body = api::Problem, content_type = PROBLEM),
         (status = 415, description = "Not multipart/form-data, or no spreadsheet", body = api::Problem, content_type = PROBLEM),
         (status = 422, description = "A parameter or a field cannot be, or the file cannot be read so", body = api::Problem, content_type = PROBLEM),
+        (status = 501, description = UNSUPPORTED, body = api::Problem, content_type = PROBLEM),
         (status = 507, description = "The server's disk is full", body = api::Problem, content_type = PROBLEM),
     ),
     security(("key" = ["publish"])),
@@ -158,6 +164,7 @@ impl Asked {
             attributes: params.take("attributes")?.unwrap_or_default(),
             ..ReadOptions::default()
         };
+        let steering = steering(app, &mut params)?;
         let topic = params.take::<String>("topic")?.unwrap_or_else(|| TOPIC.to_owned());
         params.end()?;
         let topic: TopicName =
@@ -179,10 +186,40 @@ impl Asked {
         let what = if dry_run {
             What::Look(Wanted { read, topic: number, key: key.unwrap_or_default() })
         } else {
-            What::Take { options: TakeOptions { read, topic: number, stream, repeated }, wait }
+            let options = TakeOptions { read, topic: number, stream, repeated, steering };
+            What::Take { options, wait }
         };
         Ok(Self { what, topic, boundary })
     }
+}
+
+/// How the uploads of a request are steered.
+fn steering<B: Broker + Clone>(app: &App<B>, params: &mut Params) -> Result<Steering, ApiError> {
+    let stop_after: Option<FailureLimit> = params.take("stop_after_failures")?;
+    if stop_after.is_some() && !app.broker.holds() {
+        return Err(ApiError::unsupported(
+            "`stop_after_failures`",
+            "what carries the messages knows queues, not uploads, and cannot pause one",
+        ));
+    }
+    let limits = &app.limits.webhook;
+    let asked: Option<Address> = params.take("webhook")?;
+    let usual = || Some(limits.url.as_str()).filter(|url| !url.is_empty());
+    let webhook = match asked {
+        Some(_) if limits.secret.is_none() => {
+            return Err(ApiError::invalid(
+                "`webhook`: this server has no secret to sign with (ROWMILL_WEBHOOK_SECRET)",
+            ));
+        }
+        Some(address) => {
+            address
+                .check(&limits.hosts)
+                .map_err(|error| ApiError::invalid(format!("`webhook`: {error}")))?;
+            Some(address.url().to_string())
+        }
+        None => usual().filter(|_| limits.secret.is_some()).map(str::to_owned),
+    };
+    Ok(Steering { stop_after, webhook })
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

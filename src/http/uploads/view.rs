@@ -2,15 +2,17 @@
 //! of how far this process has read it, if it is the one that reads.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::api;
 use crate::broker::Broker;
 use crate::domain::Problem;
 use crate::http::time::rfc3339;
+use crate::http::webhook::Address;
 use crate::http::{ApiError, App};
 use crate::store::StoreError;
-use crate::store::control::{Upload, UploadState};
-use crate::store::log::Standing;
+use crate::store::control::{Told, Upload, UploadState};
+use crate::store::log::{RATE_WINDOW, Standing};
 use crate::workbook::Totals;
 
 /// An upload as it is now, of a record of it that was just read.
@@ -27,6 +29,12 @@ pub(in crate::http) async fn view<B: Broker + Clone>(
     shown.status = status(upload.state, &standing);
     let read = app.intake.progress(upload.id).map(|now| now.read.load(Ordering::Relaxed));
     shown.counts = counts(&standing, &totals, read.unwrap_or(0));
+    let over = shown.status.is_over();
+    shown.paused = shown.paused.filter(|_| !over);
+    let age = app.store.clock.now_ms() - upload.created_at;
+    shown.pace =
+        (!over).then(|| pace(&shown, &standing, Duration::from_millis(age.max(0).cast_unsigned())));
+    shown.webhook = app.store.control.webhook_of(upload.id).await?.map(webhook);
     Ok(shown)
 }
 
@@ -40,6 +48,13 @@ pub(super) fn recorded(upload: &Upload, topic: String) -> api::Upload {
         bytes: upload.bytes,
         content_hash: upload.content_hash.clone(),
         counts: api::Counts::default(),
+        pace: None,
+        paused: upload
+            .paused
+            .as_ref()
+            .map(|pause| api::Paused { at: rfc3339(pause.at), reason: pause.why.clone() }),
+        stop_after_failures: upload.stop_after.map(|limit| limit.to_string()),
+        webhook: None,
         timings: api::Timings {
             received_at: rfc3339(upload.created_at),
             published_at: upload.published_at.map(rfc3339),
@@ -48,6 +63,45 @@ pub(super) fn recorded(upload: &Upload, topic: String) -> api::Upload {
         problem: None,
         taken_before: false,
         links: api::Links::of(upload.public_id),
+    }
+}
+
+/// How fast an upload goes that was received so long ago.
+fn pace(shown: &api::Upload, standing: &Standing, age: Duration) -> api::Pace {
+    // What has just begun is not a minute old.
+    let window = age.clamp(Duration::from_secs(1), RATE_WINDOW).as_secs_f64();
+    #[allow(clippy::cast_precision_loss)] // rows of a minute
+    let per_second = standing.lately as f64 / window;
+    let left = standing.copies.saturating_sub(standing.ended.ended());
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = (left as f64 / per_second).ceil();
+    let known = per_second > 0.0 && shown.paused.is_none() && seconds < 1e9;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 10^9
+    let seconds_left = known.then_some(seconds as u64);
+    api::Pace {
+        per_second: (per_second * 100.0).round() / 100.0,
+        seconds_left,
+        exact: shown.status != api::UploadStatus::Ingesting,
+    }
+}
+
+fn webhook(told: Told) -> api::WebhookState {
+    let host = told.url.parse::<Address>().map(|address| address.to_string());
+    let failed = told.last.as_ref().is_none_or(|last| last.error.is_some());
+    let status = match (told.open, failed) {
+        (true, _) => api::WebhookStatus::Waiting,
+        (false, true) => api::WebhookStatus::GivenUp,
+        (false, false) => api::WebhookStatus::Delivered,
+    };
+    // Of an end before the last retry nothing is told any more.
+    let last = told.last.filter(|_| told.attempts > 0);
+    api::WebhookState {
+        host: host.unwrap_or_default(),
+        status,
+        attempts: told.attempts,
+        last_attempt_at: last.as_ref().map(|last| rfc3339(last.at)),
+        last_status: last.as_ref().and_then(|last| last.status),
+        last_error: last.and_then(|last| last.error),
     }
 }
 
@@ -111,6 +165,7 @@ mod tests {
             copies: 16,
             rejected: 3,
             in_flight: 4,
+            lately: 0,
             ended: Counts { done: 5, dead: 1, expired: 2, cancelled: 1 },
         };
         let totals = Totals { rows: 10, rejected_rows: 5, blank_rows: 7, ..Totals::default() };

@@ -26,9 +26,13 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(upload: &api::Upload) -> Result<Self, ApiError> {
-        let json = serde_json::to_string(upload)
-            .map_err(|error| ApiError::unavailable(format!("the upload: {error}"), 1))?;
-        let hash = Sha256::digest(&json);
+        let text = |upload: &api::Upload| {
+            serde_json::to_string(upload)
+                .map_err(|error| ApiError::unavailable(format!("the upload: {error}"), 1))
+        };
+        let json = text(upload)?;
+        // The pace changes while nothing happens, and with each look.
+        let hash = Sha256::digest(text(&api::Upload { pace: None, ..upload.clone() })?);
         let id: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { json: json.into(), id: id.into(), over: upload.status.is_over() })
     }
@@ -106,7 +110,7 @@ impl Watchers {
             };
             let over = now.over;
             let changed = sender.send_if_modified(|last| {
-                let changed = *last != now;
+                let changed = last.id != now.id;
                 *last = now;
                 changed
             });

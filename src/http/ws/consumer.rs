@@ -23,6 +23,7 @@ use crate::broker::{Broker, BrokerError};
 use crate::domain::{Lease, MessageId, QueueName, Verdict};
 use crate::http::App;
 use crate::http::delivery::deliveries;
+use crate::http::workers::WorkerName;
 
 /// The pause after the message store did not answer.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -50,10 +51,19 @@ pub(super) struct Consumer<B> {
     heard: Instant,
     /// The broker is asked for nothing before this, because it did not answer.
     resume: Instant,
+    /// Who it is, and what of its hands was told to those who want to know.
+    worker: WorkerName,
+    told: usize,
 }
 
 impl<B: Broker + Clone> Consumer<B> {
-    pub(super) fn new(app: App<B>, queue: QueueName, terms: Terms, socket: WebSocket) -> Self {
+    pub(super) fn new(
+        app: App<B>,
+        queue: QueueName,
+        worker: WorkerName,
+        terms: Terms,
+        socket: WebSocket,
+    ) -> Self {
         let now = Instant::now();
         Self {
             line: Line::new(socket, app.limits.ws.write),
@@ -68,6 +78,8 @@ impl<B: Broker + Clone> Consumer<B> {
             working: None,
             heard: now,
             resume: now,
+            worker,
+            told: 0,
         }
     }
 
@@ -119,6 +131,14 @@ impl<B: Broker + Clone> Consumer<B> {
     /// Deliveries for which the client has given no verdict, or one that has not been settled yet.
     fn unsettled(&self) -> usize {
         self.hands.len() + self.work.verdicts() + self.settling
+    }
+
+    /// Tells that so many were sent, or settled.
+    fn tell(&mut self, received: usize, settled: usize) {
+        let held = (self.told, self.unsettled());
+        self.told = held.1;
+        let ms = self.app.store.clock.now_ms();
+        self.app.workers.socket(&self.worker, &self.queue, (received, settled), held, ms);
     }
 
     fn next_due(&self) -> Instant {
@@ -183,6 +203,7 @@ impl<B: Broker + Clone> Consumer<B> {
                 sent.push(delivery.id);
             }
         }
+        self.tell(sent.len(), 0);
         let queue = self.queue.clone();
         for delivery in leases.into_iter().flat_map(|lease| deliveries(lease, &queue, now_ms)) {
             let delivery =
@@ -261,6 +282,7 @@ impl<B: Broker + Clone> Consumer<B> {
     /// What to tell the client of a call that came back.
     fn report(&mut self, report: Report) -> Vec<Pushed> {
         let mut answers = vec![];
+        let settled = report.settled.iter().filter(|(_, became)| became.is_some()).count();
         if let Some(error) = report.failure {
             tracing::warn!(queue = %self.queue, %error, "a consumer's verdicts could not be told");
             self.resume = Instant::now() + AGAIN;
@@ -302,6 +324,7 @@ impl<B: Broker + Clone> Consumer<B> {
                 Extended::Open => failed(wanted.id),
             });
         }
+        self.tell(0, settled);
         answers
     }
 
@@ -310,6 +333,7 @@ impl<B: Broker + Clone> Consumer<B> {
         if self.heard.elapsed() > self.limits.ping_every * 2 {
             return Err(End::Gone);
         }
+        self.tell(0, 0);
         self.line.ping().await
     }
 
@@ -337,6 +361,7 @@ impl<B: Broker + Clone> Consumer<B> {
             tracing::warn!(%queue, %error, "what a consumer left comes at its deadline");
         }
         answers.extend(self.report(report));
+        self.tell(0, 0);
         if matches!(end, End::Close(..)) {
             // It is closed next, whether it takes these or not.
             let _ = self.line.send(answers).await;

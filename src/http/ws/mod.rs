@@ -26,6 +26,7 @@ use utoipa::OpenApi;
 
 use super::extract::{PathName, QueryOf};
 use super::openapi::PROBLEM;
+use super::workers::WorkerName;
 use super::{ApiError, App};
 use crate::api;
 use crate::broker::Broker;
@@ -180,6 +181,7 @@ async fn connect<B: Broker + Clone>(
     State(app): State<App<B>>,
     PathName(queue): PathName<QueueName>,
     QueryOf(asked): QueryOf<ConnectQuery>,
+    worker: WorkerName,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let most = app.limits.messages;
@@ -202,7 +204,7 @@ async fn connect<B: Broker + Clone>(
         .max_frame_size(bytes)
         .read_buffer_size(READ_BYTES)
         .on_upgrade(move |socket| async move {
-            Consumer::new(app, queue, Terms { credit, acks }, socket).run().await;
+            Consumer::new(app, queue, worker, Terms { credit, acks }, socket).run().await;
             drop(seat);
         }))
 }

@@ -10,6 +10,7 @@ mod rules;
 mod terms;
 mod topics;
 mod uploads;
+mod webhooks;
 
 use std::str::FromStr;
 
@@ -27,7 +28,8 @@ pub use routes::{Route, Routes};
 pub use rowmill_entity::upload::State as UploadState;
 pub use terms::{QueueRecord, QueueTerms};
 pub use topics::Topic;
-pub use uploads::{NewUpload, Upload, sheet_names};
+pub use uploads::{NewUpload, Pause, Steering, Upload, sheet_names};
+pub use webhooks::{Attempted, Due, Told};
 
 use super::{Clock, StoreError};
 use crate::domain::{Filters, MessageKey};

@@ -10,7 +10,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Control, StoreError};
+use super::{Control, StoreError, webhooks};
+use crate::domain::FailureLimit;
 use crate::store::clock::millis;
 use crate::store::log::{Fence, LogError, TopicId, UploadId};
 
@@ -38,6 +39,24 @@ pub struct NewUpload {
     /// How long its ingestion is the maker's without [`Control::renew`]; `None` for as long as it
     /// takes, where nobody else would take it over.
     pub lease: Option<Duration>,
+}
+
+/// How an upload is steered, told when it is recorded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Steering {
+    /// Past how many failures it pauses by itself.
+    pub stop_after: Option<FailureLimit>,
+    /// Where its end is told.
+    pub webhook: Option<String>,
+}
+
+/// That nothing of an upload is handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Since when, in milliseconds since 1970 (UTC).
+    pub at: i64,
+    /// Why, if nobody asked for it.
+    pub why: Option<String>,
 }
 
 /// An upload as it is recorded.
@@ -77,6 +96,10 @@ pub struct Upload {
     pub published_at: Option<i64>,
     /// When the last of it ended.
     pub ended_at: Option<i64>,
+    /// Whether it is paused; what this says of one that is over is of no concern any more.
+    pub paused: Option<Pause>,
+    /// Past how many failures it pauses by itself.
+    pub stop_after: Option<FailureLimit>,
 }
 
 impl Upload {
@@ -92,6 +115,18 @@ impl Control {
     /// # Errors
     /// [`StoreError::Database`], also when another upload has the same run key.
     pub async fn create_upload(&self, new: NewUpload) -> Result<Upload, StoreError> {
+        self.create_steered(new, Steering::default()).await
+    }
+
+    /// Records an upload as being ingested, by epoch 1, and how it is steered.
+    ///
+    /// # Errors
+    /// As of [`Control::create_upload`].
+    pub async fn create_steered(
+        &self,
+        new: NewUpload,
+        steering: Steering,
+    ) -> Result<Upload, StoreError> {
         let public_id = new.public_id;
         let model = upload::ActiveModel {
             public_id: Set(public_id.to_string()),
@@ -108,6 +143,7 @@ impl Control {
             epoch: Set(1),
             sheets: Set("[]".into()),
             created_at: Set(self.clock.now_ms()),
+            stop_after: Set(steering.stop_after.map(|limit| limit.to_string())),
             ..Default::default()
         };
         let tx = self.db.begin().await?;
@@ -119,6 +155,9 @@ impl Control {
                 .filter(upload::Column::Id.eq(id))
                 .exec(&tx)
                 .await?;
+        }
+        if let Some(url) = steering.webhook {
+            webhooks::record(&tx, id, url).await?;
         }
         tx.commit().await?;
         self.upload(UploadId(id)).await
@@ -310,6 +349,10 @@ impl Control {
     pub async fn set_ended(&self, id: UploadId, ended: bool) -> Result<(), StoreError> {
         let state = if ended { State::Ended } else { State::Published };
         let at = ended.then(|| self.clock.now_ms());
+        if !ended {
+            // Its next end is told anew.
+            webhooks::rearm(&self.db, id.0).await?;
+        }
         upload::Entity::update_many()
             .col_expr(upload::Column::State, Expr::value(state))
             .col_expr(upload::Column::EndedAt, Expr::value(at))
@@ -342,6 +385,12 @@ fn read(model: upload::Model) -> Result<Upload, StoreError> {
         created_at: model.created_at,
         published_at: model.published_at,
         ended_at: model.ended_at,
+        paused: model.paused_at.map(|at| Pause { at, why: model.paused_why }),
+        stop_after: model
+            .stop_after
+            .map(|limit| limit.parse())
+            .transpose()
+            .map_err(|_| StoreError::Damaged(format!("upload {} stops at nothing", model.id)))?,
     })
 }
 

@@ -11,7 +11,7 @@ use crate::domain::{Attempt, MessageState, QueueStats, RowNumber};
 use crate::store::clock::duration;
 
 /// The stretch of time that rates are measured over.
-pub(super) const RATE_WINDOW: Duration = Duration::from_secs(60);
+pub const RATE_WINDOW: Duration = Duration::from_secs(60);
 
 /// A message of a queue, as looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Seen {
 #[derive(Debug)]
 pub(super) struct Holding {
     pub(super) place: Place,
-    /// Whether it is a segment that is held back.
+    /// Whether it is held back.
     pub(super) held: bool,
     pub(super) attempts: Option<Vec<i16>>,
     /// Available, deadline, or settled at.
@@ -70,7 +70,7 @@ impl Holding {
     ) -> Self {
         let columns: PlaceColumns = (what, first, size, next, kind, mask, ids);
         Self {
-            held: what == Place::SEGMENT && kind == 1,
+            held: matches!(what, Place::SEGMENT | Place::REDELIVERY) && kind == 1,
             place: Place(columns),
             attempts,
             at,
@@ -81,7 +81,7 @@ impl Holding {
 
     fn state(&self) -> Result<MessageState, LogError> {
         Ok(match (self.place.0.0, self.place.state()?) {
-            (Place::SEGMENT, _) if self.held => MessageState::Held,
+            (Place::SEGMENT | Place::REDELIVERY, _) if self.held => MessageState::Held,
             (Place::LEASE, _) => MessageState::InFlight,
             (_, None) => MessageState::Waiting,
             (_, Some(OutcomeKind::Done)) => MessageState::Done,

@@ -23,6 +23,7 @@ mod postgres;
 mod redrive;
 mod rows;
 mod sqlite;
+mod steer;
 mod types;
 
 use std::sync::Arc;
@@ -32,9 +33,10 @@ use uuid::Uuid;
 
 pub use carried::{CarriedBatch, End, Known};
 pub use ends::RowEnd;
-pub use look::Seen;
+pub use look::{RATE_WINDOW, Seen};
 pub use page::{CopyState, FindingAt, RowAt, RowPage, UploadRow};
 pub use postgres::sql::Statements as PostgresStatements;
+pub use steer::{PausedBy, Watched};
 pub use types::{
     BLOCK, Counts, Covered, Emptiness, Ended, Fence, Found, Handed, HandedLease, LogError,
     NewBatch, NewMessage, NewSegment, OutcomeKind, OutcomeQuery, PageAfter, Publication, QueueId,
@@ -44,7 +46,6 @@ pub use types::{
 use super::Clock;
 use super::clock::millis;
 use crate::domain::{Depth, Settled, Settlement};
-use look::RATE_WINDOW;
 use redrive::{Family, Stretch, Walk};
 
 /// How long the row of a deleted queue stays after it was deleted, at least: whatever was under way
@@ -386,11 +387,12 @@ fn depth_of((ready, delayed, held, in_flight): (i64, i64, i64, i64)) -> Depth {
     }
 }
 
-/// The columns of a standing: messages, unrouted, copies, rejected, in flight, and each kind of end.
-type StandingColumns = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
+/// The columns of a standing: messages, unrouted, copies, rejected, in flight, each kind of end, and what
+/// ended lately.
+type StandingColumns = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
 
 fn standing_of(
-    (messages, unrouted, copies, rejected, in_flight, done, dead, expired, cancelled): StandingColumns,
+    (messages, unrouted, copies, rejected, in_flight, done, dead, expired, cancelled, lately): StandingColumns,
 ) -> Standing {
     let count = |n: i64| u64::try_from(n).unwrap_or(0);
     Standing {
@@ -405,5 +407,6 @@ fn standing_of(
             expired: count(expired),
             cancelled: count(cancelled),
         },
+        lately: count(lately),
     }
 }

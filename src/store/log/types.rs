@@ -214,6 +214,8 @@ pub struct Standing {
     pub rejected: u64,
     /// Copies in consumers' hands.
     pub in_flight: u64,
+    /// Of those that are done or dead, how many became so in the last minute.
+    pub lately: u64,
     /// Copies that have ended.
     pub ended: Counts,
 }

@@ -15,8 +15,8 @@ use rowmill::domain::{RetryPolicy, RowNumber, Settlement, Verdict};
 use rowmill::store::Store;
 use rowmill::store::control::{NewQueue, NewUpload};
 use rowmill::store::log::{
-    BLOCK, Emptiness, Fence, HandedLease, Log, LogError, NewBatch, NewMessage, NewSegment, QueueId,
-    Received, RowsOf, Taken, TopicId,
+    BLOCK, Emptiness, Fence, HandedLease, Log, LogError, NewBatch, NewMessage, NewSegment,
+    PausedBy, QueueId, Received, RowsOf, Taken, TopicId,
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -132,6 +132,7 @@ impl Mill {
             tasks.spawn(Arc::clone(&self).sweep());
         }
         tasks.spawn(Arc::clone(&self).meddle(rng.fork()));
+        tasks.spawn(Arc::clone(&self).steer(rng.fork()));
         tasks.spawn(Arc::clone(&self).watch());
         let mut left = publishing.len();
         // Whoever ends first with a violation ends it for all: dropping the sets aborts the others.
@@ -222,6 +223,29 @@ impl Mill {
             tokio::time::sleep(Duration::from_millis(rng.u64(50..200))).await;
         }
         self.meddling.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Pauses uploads, whether they are read still or published, and goes on with them.
+    async fn steer(self: Arc<Self>, mut rng: Rng) -> Checked {
+        while !self.draining() {
+            let uploads = self.store.control.uploads(None, 3).await;
+            check!(uploads.is_ok() || self.size.failing, "uploads: {uploads:?}");
+            for upload in uploads.unwrap_or_default() {
+                if rng.bool() {
+                    self.answer(self.log.pause(upload.id, PausedBy::Hand).await)?;
+                    tokio::time::sleep(Duration::from_millis(rng.u64(0..40))).await;
+                }
+                if rng.bool() {
+                    self.answer(self.log.resume(upload.id).await)?;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(rng.u64(5..50))).await;
+        }
+        // What was paused once, and is not resumed, would never be worked off.
+        for upload in self.store.control.uploads(None, 1_000).await.unwrap_or_default() {
+            self.answer(self.log.resume(upload.id).await)?;
+        }
         Ok(())
     }
 

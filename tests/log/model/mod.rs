@@ -7,6 +7,7 @@
 
 mod move_on;
 mod settle;
+mod steer;
 
 use std::collections::BTreeMap;
 
@@ -23,10 +24,31 @@ pub(crate) const TICK: i64 = 60_000;
 /// Where a message is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Spot {
-    Fresh { held: bool, created: i64, available: i64, expires: Option<i64> },
-    Hands { receipt: Uuid, position: u16, attempt: u16, expires: Option<i64> },
-    Waiting { attempts: u16, available: i64, expires: Option<i64>, error: Option<String> },
-    Ended { kind: i16, attempts: u16, item: Option<String>, at: i64 },
+    Fresh {
+        held: bool,
+        created: i64,
+        available: i64,
+        expires: Option<i64>,
+    },
+    Hands {
+        receipt: Uuid,
+        position: u16,
+        attempt: u16,
+        expires: Option<i64>,
+    },
+    Waiting {
+        held: bool,
+        attempts: u16,
+        available: i64,
+        expires: Option<i64>,
+        error: Option<String>,
+    },
+    Ended {
+        kind: i16,
+        attempts: u16,
+        item: Option<String>,
+        at: i64,
+    },
 }
 
 pub(crate) const DONE: i16 = 1;
@@ -90,6 +112,16 @@ pub(crate) struct Model {
     pub(crate) leases: BTreeMap<Uuid, Lease>,
     /// The wait before the first retry's jitter is drawn, doubled at each attempt up to `most`.
     pub(crate) backoff: (i64, i64),
+    pub(crate) uploads: BTreeMap<i64, Steered>,
+}
+
+/// What is known of an upload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Steered {
+    /// Whether its messages are let go as they come.
+    pub(crate) stream: bool,
+    pub(crate) published: Option<i64>,
+    pub(crate) paused: Option<i64>,
 }
 
 impl Spot {
@@ -101,9 +133,8 @@ impl Spot {
     /// Whether it waits, whenever it comes due, and will not expire before anybody sees it.
     pub(crate) fn waits(&self, now: i64) -> bool {
         match self {
-            Self::Fresh { held: false, expires, .. } | Self::Waiting { expires, .. } => {
-                lasts(*expires, now)
-            }
+            Self::Fresh { held: false, expires, .. }
+            | Self::Waiting { held: false, expires, .. } => lasts(*expires, now),
             _ => false,
         }
     }
@@ -136,6 +167,7 @@ impl Model {
 
     /// A message arrives in a queue.
     pub(crate) fn publish(&mut self, queue: i32, id: i64, held: bool) {
+        let held = held || self.is_paused(id);
         let (now, queue) = (self.now, self.queues.get_mut(&queue).unwrap());
         let spot = Spot::Fresh {
             held,
@@ -149,12 +181,18 @@ impl Model {
     /// What an upload held is let go: delay and retention begin now.
     pub(crate) fn release(&mut self, upload: i64) {
         let (now, contents) = (self.now, &self.contents);
+        let steered = self.uploads.get_mut(&upload).unwrap();
+        steered.published = Some(now);
+        if steered.stream {
+            // What is held then is so by a pause.
+            return;
+        }
         for (id, spot) in self.queues.values_mut().flat_map(|queue| &mut queue.messages) {
             if contents[id].upload != Some(upload) {
                 continue;
             }
             if let Spot::Fresh { held: held @ true, created, available, expires } = spot {
-                *held = false;
+                *held = steered.paused.is_some();
                 *available += now - *created;
                 *expires = expires.map(|at| at + now - *created);
             }
@@ -244,7 +282,7 @@ impl Model {
             check!(near(created, content.created), "{id} was not published at {created}");
             let (before, expires) = match &spot {
                 Spot::Fresh { expires, .. } if spot.fresh_now(self.now) => (0, *expires),
-                Spot::Waiting { attempts, available, expires, .. }
+                Spot::Waiting { held: false, attempts, available, expires, .. }
                     if *available <= self.now && lasts(*expires, self.now) =>
                 {
                     retries += 1;
@@ -289,7 +327,9 @@ impl Model {
         let mut depth = Depth::default();
         for spot in self.queues[&queue].messages.values() {
             let count = match spot {
-                Spot::Fresh { held: true, .. } => &mut depth.held,
+                Spot::Fresh { held: true, .. } | Spot::Waiting { held: true, .. } => {
+                    &mut depth.held
+                }
                 Spot::Fresh { available, .. } | Spot::Waiting { available, .. } => {
                     if *available <= self.now { &mut depth.ready } else { &mut depth.delayed }
                 }

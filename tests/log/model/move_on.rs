@@ -7,9 +7,8 @@ impl Model {
     pub(crate) fn expire(&mut self) -> u64 {
         let now = self.now;
         let late = |spot: &Spot| match spot {
-            Spot::Fresh { held: false, expires, .. } | Spot::Waiting { expires, .. } => {
-                !lasts(*expires, now)
-            }
+            Spot::Fresh { held: false, expires, .. }
+            | Spot::Waiting { held: false, expires, .. } => !lasts(*expires, now),
             _ => false,
         };
         self.end_all(late, EXPIRED, None)
@@ -96,7 +95,9 @@ impl Model {
                 }
             }
             let expires = retention.map(|retention| self.now + retention);
-            let spot = Spot::Waiting { attempts: 0, available: self.now + delay, expires, error };
+            let held = self.is_paused(id) && self.queues[&to].counted;
+            let available = self.now + delay;
+            let spot = Spot::Waiting { held, attempts: 0, available, expires, error };
             self.put(to, id, spot);
             moved += 1;
         }

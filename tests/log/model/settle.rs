@@ -42,7 +42,9 @@ impl Model {
         let terms = &self.queues[&queue];
         let last = attempt >= terms.max_deliveries;
         let backoff = (first << (attempt - 1).min(20)).min(most) / if half { 2 } else { 1 };
+        let held = self.is_paused(id);
         let again = |wait: i64, error: Option<&str>| Spot::Waiting {
+            held,
             attempts: attempt,
             available: now + wait,
             expires,
@@ -66,7 +68,9 @@ impl Model {
                     let dead_queue = self.queues.get_mut(&dead_queue).unwrap();
                     let expires = dead_queue.retention.map(|retention| now + retention);
                     let error = error.clone();
-                    let spot = Spot::Waiting { attempts: 0, available: now, expires, error };
+                    let available = now;
+                    let held = false;
+                    let spot = Spot::Waiting { held, attempts: 0, available, expires, error };
                     dead_queue.messages.insert(id, spot);
                 }
                 Spot::Ended { kind: DEAD, attempts: attempt, item: error, at: now }

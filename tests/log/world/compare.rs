@@ -44,10 +44,10 @@ impl World<'_> {
                 Place::Hands { receipt: r, position: p, attempt: a, expires_at },
             ) => (receipt, position, attempt) == (r, p, a) && at_all(expires_at, expires),
             (
-                Spot::Waiting { attempts, available, expires, error },
-                Place::Waiting { attempts: a, available_at, expires_at, error: e },
+                Spot::Waiting { held, attempts, available, expires, error },
+                Place::Waiting { held: h, attempts: a, available_at, expires_at, error: e },
             ) => {
-                (attempts, error) == (a, e)
+                (held, attempts, error) == (h, a, e)
                     && at(*available_at, *available)
                     && at_all(expires_at, expires)
             }

@@ -120,6 +120,9 @@ impl World<'_> {
             self.log.release(upload.fence(Fault::Nothing), "{}").await?;
             self.model.release(upload.id.0);
         }
+        for upload in self.model.uploads.keys().copied().collect::<Vec<_>>() {
+            self.resume(upload).await?;
+        }
         let idle = Operation::Advance { ticks: 9 };
         while self.remove(100).await? > 0 {}
         for round in 0.. {

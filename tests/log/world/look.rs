@@ -60,8 +60,9 @@ impl World<'_> {
                 let state = if *held { MessageState::Held } else { MessageState::Waiting };
                 (state, 0, *available, *expires, None)
             }
-            Spot::Waiting { attempts, available, expires, error } => {
-                (MessageState::Waiting, *attempts, *available, *expires, error.clone())
+            Spot::Waiting { held, attempts, available, expires, error } => {
+                let state = if *held { MessageState::Held } else { MessageState::Waiting };
+                (state, *attempts, *available, *expires, error.clone())
             }
             Spot::Hands { receipt, attempt, expires, .. } => {
                 let deadline = self.model.leases[receipt].expires;

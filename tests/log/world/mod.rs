@@ -8,6 +8,7 @@ mod consume;
 mod look;
 mod move_on;
 mod publish;
+mod steer;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,12 +18,12 @@ use rowmill::domain::{Filters, RetryPolicy, RowNumber, Settled, Settlement, Verd
 use rowmill::store::control::{NewQueue, NewUpload};
 use rowmill::store::log::{
     BLOCK, Covered, Emptiness, Fence, Log, LogError, NewBatch, NewMessage, NewSegment, PageAfter,
-    QueueId, Received, RowsOf, Taken, TopicId, UploadId,
+    PausedBy, QueueId, Received, RowsOf, Taken, TopicId, UploadId,
 };
 use rowmill::store::{Clock, Store};
 use uuid::Uuid;
 
-use crate::model::{Content, DEADLINE, Model, Queue, Spot, TICK};
+use crate::model::{Content, DEADLINE, Model, Queue, Spot, Steered, TICK};
 use crate::operations::{Ending, Fault, Operation, Pattern, QUEUES, ROUTED};
 use crate::support::TestDatabase;
 use crate::tables::{Place, Places, Tables};
@@ -181,6 +182,8 @@ impl<'a> World<'a> {
                 upload.epoch = taken.epoch;
                 Ok(())
             }
+            Operation::Pause { upload } => self.pause(*upload).await,
+            Operation::Resume { upload } => self.resume(self.any_upload(*upload)).await,
             Operation::Receive { queue, max, consumers } => {
                 let queue = self.queues[usize::from(*queue)];
                 self.receive(queue, usize::from(*max), usize::from(*consumers)).await.map(drop)

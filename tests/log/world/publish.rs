@@ -3,7 +3,7 @@
 use super::*;
 
 impl World<'_> {
-    pub(super) async fn new_upload(&self, held: bool) -> Checked<Upload> {
+    pub(super) async fn new_upload(&mut self, held: bool) -> Checked<Upload> {
         let new = NewUpload {
             public_id: Uuid::new_v4(),
             run_key: None,
@@ -13,11 +13,13 @@ impl World<'_> {
             topic: self.topic,
             bytes: 0,
             spool: None,
-            stream: false,
+            stream: !held,
             lease: None,
         };
         let upload = self.store.control.create_upload(new).await?;
         let Fence { upload: id, epoch } = upload.fence();
+        let steered = Steered { stream: !held, published: None, paused: None };
+        self.model.uploads.insert(id.0, steered);
         Ok(Upload { id, epoch, held, turn: 0, next_row: 2, covered: vec![] })
     }
 
@@ -168,6 +170,7 @@ impl World<'_> {
         finished?;
         if discard {
             self.model.discard(id.0);
+            self.model.uploads.remove(&id.0);
             self.uploads[at].covered.clear();
         } else {
             self.model.release(id.0);

@@ -1,8 +1,10 @@
 //! How an upload stands, and its early or final end, on PostgreSQL.
 
 use super::PostgresLog;
-use crate::store::log::standing_of;
+use super::steer::STEERING;
+use crate::store::clock::millis;
 use crate::store::log::types::{LogError, Standing, UploadId};
+use crate::store::log::{RATE_WINDOW, standing_of};
 
 /// The queues that an upload's messages are worked off in: not those of the dead.
 const STANDING: &str = "
@@ -11,14 +13,15 @@ with b as materialized (
     min(first_id) as low, greatest(max(first_id+n), case when max(first_id)>=576460752303423488 then (max(first_id)/2147483648+1)*2147483648 end) as high from batch where upload_id=$1),
 live as materialized (select id from queue where not keeps_dead),
 o as materialized (
-  select o.kind, sum(o.n)::int8 as n from live join outcome o on o.queue_id=live.id
+  select o.kind, sum(o.n)::int8 as n, sum(o.n) filter (where o.settled_at>(extract(epoch from clock_timestamp())*1000)::int8+$2::int8-$3::int8)::int8 as lately from live join outcome o on o.queue_id=live.id
     and o.first_id>=(select low from b) and o.first_id<(select high from b)
   where o.upload_id=$1 group by o.kind)
 select b.n, b.unrouted, b.copies,
   (select count(distinct sheet::int8*4294967296+\"row\") from finding where upload_id=$1 and content like '{\"kind\":\"rejected\"%'),
   (select coalesce(sum(unsettled),0)::int8 from lease where upload_id=$1 and queue_id in (select id from live)),
   coalesce((select n from o where kind=1),0), coalesce((select n from o where kind=2),0),
-  coalesce((select n from o where kind=3),0), coalesce((select n from o where kind=4),0)
+  coalesce((select n from o where kind=3),0), coalesce((select n from o where kind=4),0),
+  coalesce((select sum(lately) from o where kind<=2),0)::int8
 from b";
 
 /// What waits in the queues of the living becomes outcomes; locked in the order of ids, as by a purge.
@@ -40,7 +43,12 @@ impl PostgresLog {
         &self,
         upload: UploadId,
     ) -> Result<Standing, LogError> {
-        let row = sqlx::query_as(STANDING).bind(upload.0).fetch_one(&self.pool).await?;
+        let row = sqlx::query_as(STANDING)
+            .bind(upload.0)
+            .bind(self.clock.offset_ms())
+            .bind(millis(RATE_WINDOW))
+            .fetch_one(&self.pool)
+            .await?;
         Ok(standing_of(row))
     }
 
@@ -76,8 +84,9 @@ impl PostgresLog {
         fault: Option<(i32, &str)>,
     ) -> Result<bool, LogError> {
         let mut tx = self.pool.begin().await?;
+        sqlx::query(STEERING).execute(&mut *tx).await?;
         let was: Option<(String, bool)> = sqlx::query_as(
-            "update upload u set state=case when $3::text is null then 'cancelled' else 'failed' end, problem=$3, \
+            "update upload u set paused_at=null, paused_why=null, state=case when $3::text is null then 'cancelled' else 'failed' end, problem=$3, \
                epoch=epoch+case when $3::text is null then 1 else 0 end, run_key=null, lease_until=null, \
                ended_at=(extract(epoch from clock_timestamp())*1000)::int8+$2::int8 \
              from (select id, state, stream from upload where id=$1 for update) was \
@@ -130,6 +139,7 @@ impl PostgresLog {
         for statement in [
             "delete from segment where upload_id=$1",
             "delete from redelivery where upload_id=$1",
+            "delete from webhook where upload_id=$1",
             "delete from upload where id=$1",
         ] {
             sqlx::query(statement).bind(upload.0).execute(&mut *tx).await?;

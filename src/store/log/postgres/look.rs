@@ -20,10 +20,11 @@ macro_rules! segment {
     };
 }
 
+/// One of a paused upload is put away (`log::steer`): its times without that, and that it is held.
 macro_rules! redelivery {
     () => {
-        "message_id, 1::int8, 0::int8, 0::int8, null::text, null::int8[], \
-         array[attempts], available_at, array[expires_at], last_error"
+        "message_id, 1::int8, 0::int8, available_at/4503599627370496, null::text, null::int8[], \
+         array[attempts], available_at%4503599627370496, array[expires_at%4503599627370496], last_error"
     };
 }
 
@@ -52,7 +53,7 @@ macro_rules! waiting {
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now)
 (select $5::int8, ",
             redelivery!(),
-            " from redelivery where queue_id=$1 and available_at",
+            " from redelivery where queue_id=$1 and available_at<4503599627370496 and available_at",
             $due,
             "(select now from clock)
     and (expires_at is null or expires_at>(select now from clock)) order by available_at, message_id limit $3)

@@ -13,6 +13,7 @@ mod remove;
 mod rows;
 mod settle;
 pub(super) mod sql;
+mod steer;
 mod upload;
 mod waiting;
 

@@ -2,6 +2,7 @@
 
 use super::PostgresLog;
 use super::publish::array_text;
+use super::steer::STEERING_SHARED;
 use crate::store::log::page::Place;
 use crate::store::log::redrive::{Family, Kin, Moves, Obstacles, Stretch, Waits, Walk, blocks};
 use crate::store::log::types::{LogError, QueueId};
@@ -27,7 +28,7 @@ update batch b set copies=b.copies+x.n from x where b.first_id=x.first_id and ex
 
 const LOCK_RETRIED: &str = "
 select message_id, upload_id, last_error from redelivery
-where queue_id=$1 and message_id>$2 and message_id<=$3 and ($6::int8 is null or upload_id=$6)
+where queue_id=$1 and message_id>$2 and message_id<=$3 and ($6::int8 is null or upload_id=$6) and available_at<4503599627370496
   and (expires_at is null or expires_at>(extract(epoch from clock_timestamp())*1000)::int8+$5::int8)
 order by message_id limit $4 for update skip locked";
 
@@ -57,6 +58,7 @@ impl PostgresLog {
         stretch: Stretch,
     ) -> Result<(u64, Option<i64>), LogError> {
         let mut tx = self.pool.begin().await?;
+        sqlx::query(STEERING_SHARED).execute(&mut *tx).await?;
         sqlx::query(INTO_QUEUE).bind(family.to.0).execute(&mut *tx).await?;
         let moved = self.move_on(&mut tx, family, stretch).await?;
         // Also when nothing was done: one that is only dropped holds its locks for a while longer.
@@ -173,8 +175,10 @@ impl PostgresLog {
             .await?;
         sqlx::query(
             "insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error,expires_at) \
-             select $1, x.id, x.upload, 0, c.now+$5, x.error, c.now+$6 \
+             select $1, x.id, x.upload, 0, c.now+$5+a.away, x.error, c.now+$6+a.away \
              from unnest($2::int8[],$3::int8[],$4::text[]) x(id,upload,error) \
+             cross join lateral (select case when exists (select 1 from upload u join queue q on q.id=$1 and not q.keeps_dead \
+               where u.id=x.upload and u.paused_at is not null) then 4503599627370496 else 0 end as away) a \
              cross join (select (extract(epoch from clock_timestamp())*1000)::int8+$7::int8 as now) c \
              on conflict do nothing",
         )

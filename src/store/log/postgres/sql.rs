@@ -56,6 +56,14 @@ pub struct Statements {
     pub holder: SqlStr,
     /// What a queue holds.
     pub depth: SqlStr,
+    /// Holds what of an upload waits for its first delivery.
+    pub hold: SqlStr,
+    /// Puts away what of an upload comes again.
+    pub send_away: SqlStr,
+    /// Lets go what was held by a pause.
+    pub let_go: SqlStr,
+    /// Brings back what was put away.
+    pub bring_back: SqlStr,
     /// What became of an upload in a queue.
     pub counts: SqlStr,
 }
@@ -87,6 +95,10 @@ impl Default for Statements {
             remove: super::remove::REMOVE.map(s),
             holder: s(HOLDER),
             depth: s(DEPTH),
+            hold: s(super::steer::HOLD),
+            send_away: s(super::steer::SEND_AWAY),
+            let_go: s(super::steer::LET_GO),
+            bring_back: s(super::steer::BRING_BACK),
             counts: s(COUNTS),
         }
     }
@@ -106,10 +118,11 @@ const COPY_MESSAGES: &str = "copy message(id, upload_id, sheet, \"row\", data, a
 
 /// `for share` on the upload waits for a take-over that is under way and then looks at the row as
 /// that left it; a take-over in turn waits for this transaction to end. So a process that lost its
-/// upload cannot commit, and what it committed is seen by its successor.
+/// upload cannot commit, and what it committed is seen by its successor. What is published for a paused
+/// upload is held, whether or not others of it were.
 const COMMIT_BATCH: &str = "
 with clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$1::int8 as now),
-fence as materialized (select 1 from upload where id=$4 and epoch=$5 and state='ingesting' for share),
+fence as materialized (select paused_at is not null as paused from upload where id=$4 and epoch=$5 and state='ingesting' for share),
 allowed as materialized (
   select now from clock
   where exists (select 1 from topic where id=$2 and version=$3)
@@ -118,7 +131,7 @@ b as (insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,u
   select $6,$7,$2,$4,$8,$9,$10,$11,(select coalesce(sum(size),0) from unnest($14::int[]) size),$13,$14,now from allowed),
 s as (insert into segment(queue_id,first_id,size,taken,upload_id,turn,held,available_at,expires_at,created_at)
   select x.queue,$6,x.size,x.taken::smallint[],$4,
-    x.turn,$12,now+x.delay,now+x.retention,now
+    x.turn,$12 or coalesce((select paused from fence),false),now+x.delay,now+x.retention,now
   from allowed cross join unnest($13::int[],$14::int[],$15::text[],$16::int8[],$17::int8[],$20::int[]) x(queue,size,taken,delay,retention,turn)),
 f as (insert into finding(upload_id,sheet,\"row\",ordinal,first_id,content)
   select $4,$8,x.at,x.ordinal,$6,x.content from allowed cross join unnest($18::int[],$19::text[]) with ordinality x(at,content,ordinal)
@@ -225,7 +238,7 @@ with clock as materialized (select (extract(epoch from clock_timestamp())*1000):
 select least(
   (select min(available_at) from segment where queue_id=$1 and not held
     and (expires_at is null or expires_at>(select now from clock))),
-  (select available_at from redelivery where queue_id=$1
+  (select available_at from redelivery where queue_id=$1 and available_at<4503599627370496
     and (expires_at is null or expires_at>(select now from clock)) order by available_at limit 1))
   - (select now from clock)
 where exists (select 1 from queue where id=$1 and deleted_at is null)";
@@ -266,6 +279,8 @@ limit $2 for update of l skip locked"
 const LOCK_QUEUE: &str =
     concat!(lease_columns!(), "where l.queue_id=$2 order by l.id for update of l");
 
+/// What comes again of a paused upload is put away (`log::steer`). Its row is locked, so that a pause or a
+/// resume that is under way is waited for, and finds what is written here.
 const WRITE_PLAN: &str = "
 with gone as (delete from lease where id=any($1::uuid[])),
 part as (update lease l set settled=x.settled, unsettled=x.unsettled
@@ -276,8 +291,11 @@ ended as (insert into outcome(queue_id,first_id,last_id,upload_id,kind,n,mask,id
     x(queue,first,last,upload,kind,n,mask,ids,attempts,items)),
 r as materialized (select * from unnest($16::int[],$17::int8[],$18::int8[],$19::smallint[],$20::int8[],$21::text[],$22::int8[],$23::bool[])
   x(queue,id,upload,attempts,available,error,expires,died)),
+p as materialized (select id, paused_at from upload where id=any(array(select upload from r where not died)) order by id for share),
 again as (insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error,expires_at)
-  select queue,id,upload,attempts,available,error,expires from r where not died)
+  select queue,r.id,upload,attempts,available+away,error,expires+away
+  from r cross join lateral (select case when exists (select 1 from p where p.id=r.upload and p.paused_at is not null) then 4503599627370496 else 0 end as away) a
+  where not died)
 insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error,expires_at)
 select queue,id,upload,attempts,available,error,expires from r where died
 on conflict do nothing";
@@ -303,7 +321,7 @@ select
   coalesce(sum(n) filter (where held),0)::int8,
   (select coalesce(sum(unsettled),0)::int8 from lease where queue_id=$1)
 from (select size-next as n, held, available_at from segment where queue_id=$1
-  union all select 1, false, available_at from redelivery where queue_id=$1) w";
+  union all select 1, available_at>=4503599627370496, available_at from redelivery where queue_id=$1) w";
 
 /// By the range of the upload's ids, along the primary key; no index serves this alone. Numbers of
 /// carried rows have gaps, and end with the upload's (`domain::number`).

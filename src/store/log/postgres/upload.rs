@@ -15,19 +15,22 @@ impl PostgresLog {
         totals: &str,
     ) -> Result<(), LogError> {
         let mut tx = self.pool.begin().await?;
-        let published = sqlx::query(
+        // What is paused stays held; of a streamed upload nothing else is.
+        let published: Option<(bool, bool)> = sqlx::query_as(
             "update upload set state='published', totals=$3, \
              published_at=(extract(epoch from clock_timestamp())*1000)::int8+$4::int8 \
-             where id=$1 and epoch=$2 and state='ingesting'",
+             where id=$1 and epoch=$2 and state='ingesting' returning paused_at is not null, stream",
         )
         .bind(fence.upload.0)
         .bind(fence.epoch)
         .bind(totals)
         .bind(self.clock.offset_ms())
-        .execute(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await?;
-        if published.rows_affected() == 0 {
-            return Err(LogError::LeaseLost);
+        let (paused, stream) = published.ok_or(LogError::LeaseLost)?;
+        if paused && stream {
+            tx.commit().await?;
+            return Ok(());
         }
         sqlx::query(
             "with base as materialized (select queue_id, min(turn) as turn from segment \
@@ -36,13 +39,14 @@ impl PostgresLog {
              clock as materialized (select (extract(epoch from clock_timestamp())*1000)::int8+$2::int8 as now), \
              l as materialized (select queue_id, first_id, greatest(0,(select now from clock)-created_at) as passed from segment \
                where upload_id=$1 and held order by queue_id, first_id for update) \
-             update segment s set held=false, \
+             update segment s set held=$3, \
                turn=s.turn+coalesce((select b.turn from base b where b.queue_id=s.queue_id),0), \
                available_at=s.available_at+l.passed, expires_at=s.expires_at+l.passed \
              from l where s.queue_id=l.queue_id and s.first_id=l.first_id",
         )
         .bind(fence.upload.0)
         .bind(self.clock.offset_ms())
+        .bind(paused)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;

@@ -2,8 +2,9 @@
 
 use super::upload::take_back;
 use super::{SqliteLog, from_json, to_json};
-use crate::store::log::standing_of;
+use crate::store::clock::millis;
 use crate::store::log::types::{LogError, Standing, UploadId};
+use crate::store::log::{RATE_WINDOW, standing_of};
 
 const STANDING: &str = "
 with b as materialized (
@@ -11,14 +12,15 @@ with b as materialized (
     min(first_id) as low, max(max(first_id+n), iif(max(first_id)>=576460752303423488,(max(first_id)/2147483648+1)*2147483648,0)) as high from batch where upload_id=?1),
 live as materialized (select id from queue where not keeps_dead),
 o as materialized (
-  select o.kind, sum(o.n) as n from live join outcome o on o.queue_id=live.id
+  select o.kind, sum(o.n) as n, sum(o.n) filter (where o.settled_at>?2) as lately from live join outcome o on o.queue_id=live.id
     and o.first_id>=(select low from b) and o.first_id<(select high from b)
   where o.upload_id=?1 group by o.kind)
 select b.n, b.unrouted, b.copies,
   (select count(distinct sheet*4294967296+\"row\") from finding where upload_id=?1 and content like '{\"kind\":\"rejected\"%'),
   (select coalesce(sum(unsettled),0) from lease where upload_id=?1 and queue_id in (select id from live)),
   coalesce((select n from o where kind=1),0), coalesce((select n from o where kind=2),0),
-  coalesce((select n from o where kind=3),0), coalesce((select n from o where kind=4),0)
+  coalesce((select n from o where kind=3),0), coalesce((select n from o where kind=4),0),
+  coalesce((select sum(lately) from o where kind<=2),0)
 from b";
 
 type Waiting = (i32, i64, i64, i64, Option<String>);
@@ -28,7 +30,11 @@ impl SqliteLog {
         &self,
         upload: UploadId,
     ) -> Result<Standing, LogError> {
-        let row = sqlx::query_as(STANDING).bind(upload.0).fetch_one(&self.readers).await?;
+        let row = sqlx::query_as(STANDING)
+            .bind(upload.0)
+            .bind(self.clock.now_ms() - millis(RATE_WINDOW))
+            .fetch_one(&self.readers)
+            .await?;
         Ok(standing_of(row))
     }
 
@@ -76,7 +82,7 @@ impl SqliteLog {
         .await?;
         let Some((state, stream)) = was else { return Ok(false) };
         sqlx::query(
-            "update upload set state=case when ?3 is null then 'cancelled' else 'failed' end, problem=?3, \
+            "update upload set paused_at=null, paused_why=null, state=case when ?3 is null then 'cancelled' else 'failed' end, problem=?3, \
                epoch=epoch+(?3 is null), run_key=null, lease_until=null, ended_at=?2 where id=?1",
         )
         .bind(upload.0)
@@ -159,9 +165,11 @@ impl SqliteLog {
             return Ok(false);
         }
         take_back(&mut tx, upload).await?;
-        for statement in
-            ["delete from redelivery where upload_id=?", "delete from upload where id=?"]
-        {
+        for statement in [
+            "delete from redelivery where upload_id=?",
+            "delete from webhook where upload_id=?",
+            "delete from upload where id=?",
+        ] {
             sqlx::query(statement).bind(upload.0).execute(&mut *tx).await?;
         }
         tx.commit().await?;

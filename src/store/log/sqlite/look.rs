@@ -20,10 +20,11 @@ macro_rules! segment {
     };
 }
 
+/// One of a paused upload is put away (`log::steer`): its times without that, and that it is held.
 macro_rules! redelivery {
     () => {
-        "message_id, 1, 0, 0, null, null, json_array(attempts), available_at, \
-         json_array(expires_at), last_error"
+        "message_id, 1, 0, available_at/4503599627370496, null, null, json_array(attempts), available_at%4503599627370496, \
+         json_array(expires_at%4503599627370496), last_error"
     };
 }
 
@@ -50,7 +51,7 @@ macro_rules! waiting {
         concat!(
             "select * from (select ?5, ",
             redelivery!(),
-            " from redelivery where queue_id=?1 and available_at",
+            " from redelivery where queue_id=?1 and available_at<4503599627370496 and available_at",
             $due,
             "?2 and (expires_at is null or expires_at>?2) order by available_at, message_id limit ?3)
 union all

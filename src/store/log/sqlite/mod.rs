@@ -15,6 +15,7 @@ mod redrive;
 mod remove;
 mod rows;
 mod settle;
+mod steer;
 mod upload;
 mod waiting;
 
@@ -137,7 +138,7 @@ impl SqliteLog {
                coalesce(sum(n) filter (where held),0), \
                (select coalesce(sum(unsettled),0) from lease where queue_id=?1) \
              from (select size-next as n, held, available_at from segment where queue_id=?1 \
-               union all select 1, 0, available_at from redelivery where queue_id=?1)",
+               union all select 1, available_at>=4503599627370496, available_at from redelivery where queue_id=?1)",
         )
         .bind(queue.0)
         .bind(self.clock.now_ms())

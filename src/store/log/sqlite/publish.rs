@@ -60,6 +60,8 @@ impl SqliteLog {
             insert_messages(&mut tx, first, upload, sheet, chunk).await?;
             first += i64::try_from(chunk.len()).unwrap_or(0);
         }
+        // What is published for a paused upload is held, whether or not others of it were.
+        let held = rows.is_some_and(|rows| rows.held) || Self::away(&mut tx, upload).await? > 0;
         for segment in &batch.segments {
             let taken = match &segment.taken {
                 Taken::All => None,
@@ -75,7 +77,7 @@ impl SqliteLog {
             .bind(taken)
             .bind(upload)
             .bind(rows.filter(|rows| rows.held).map(|rows| rows.turn))
-            .bind(rows.is_some_and(|rows| rows.held))
+            .bind(held)
             .bind(now + millis(segment.delay))
             .bind(segment.retention.map(|retention| now + millis(retention)))
             .bind(now)

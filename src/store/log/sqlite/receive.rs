@@ -288,7 +288,7 @@ async fn next_due(tx: &mut SqliteTransaction<'_>, terms: &Terms) -> Result<Optio
     let (segment, redelivery): (Option<i64>, Option<i64>) = sqlx::query_as(
         "select (select min(available_at) from segment where queue_id=?1 and held=0 \
              and (expires_at is null or expires_at>?2)), \
-           (select available_at from redelivery where queue_id=?1 \
+           (select available_at from redelivery where queue_id=?1 and available_at<4503599627370496 \
              and (expires_at is null or expires_at>?2) order by available_at limit 1)",
     )
     .bind(terms.queue.0)

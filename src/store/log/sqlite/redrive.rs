@@ -57,6 +57,7 @@ async fn waiting(
         let rows: Vec<(i64, Option<i64>, Option<String>)> = sqlx::query_as(
             "select message_id, upload_id, last_error from redelivery \
              where queue_id=?1 and message_id>?2 and message_id<=?3 and (expires_at is null or expires_at>?4) \
+               and available_at<4503599627370496 \
                and (?6 is null or upload_id=?6) order by message_id limit ?5",
         )
         .bind(from.0)
@@ -140,7 +141,12 @@ async fn write_moves(
             .execute(&mut **tx)
             .await?;
     }
+    let into_dead: bool = sqlx::query_scalar("select keeps_dead from queue where id=?")
+        .bind(family.to.0)
+        .fetch_one(&mut **tx)
+        .await?;
     for waits in &moves.messages {
+        let away = if into_dead { 0 } else { SqliteLog::away(tx, waits.upload).await? };
         sqlx::query(
             "insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error,expires_at) \
              values (?,?,?,0,?,?,?)",
@@ -148,9 +154,9 @@ async fn write_moves(
         .bind(family.to.0)
         .bind(waits.id)
         .bind(waits.upload)
-        .bind(due)
+        .bind(due + away)
         .bind(waits.last_error.as_deref())
-        .bind(expires)
+        .bind(expires.map(|at| at + away))
         .execute(&mut **tx)
         .await?;
     }

@@ -124,6 +124,8 @@ pub(super) async fn write_plan(
         .await?;
     }
     for row in &plan.redeliveries {
+        let upload = row.upload.map(|upload| upload.0);
+        let away = if row.died { 0 } else { SqliteLog::away(tx, upload).await? };
         sqlx::query(if row.died {
             "insert into redelivery(queue_id,message_id,upload_id,attempts,available_at,last_error,expires_at) \
              values (?,?,?,?,?,?,?) on conflict do nothing"
@@ -133,11 +135,11 @@ pub(super) async fn write_plan(
         })
         .bind(row.queue.0)
         .bind(row.message)
-        .bind(row.upload.map(|upload| upload.0))
+        .bind(upload)
         .bind(row.attempts)
-        .bind(row.available_at)
+        .bind(row.available_at + away)
         .bind(row.last_error.as_deref())
-        .bind(row.expires_at)
+        .bind(row.expires_at.map(|at| at + away))
         .execute(&mut **tx)
         .await?;
     }

@@ -16,18 +16,20 @@ impl SqliteLog {
     ) -> Result<(), LogError> {
         let mut tx = self.write().await?;
         let now = self.clock.now_ms();
-        let published = sqlx::query(
+        let published: Option<(bool, bool)> = sqlx::query_as(
             "update upload set state='published', totals=?3, published_at=?4 \
-             where id=?1 and epoch=?2 and state='ingesting'",
+             where id=?1 and epoch=?2 and state='ingesting' returning paused_at is not null, stream",
         )
         .bind(fence.upload.0)
         .bind(fence.epoch)
         .bind(totals)
         .bind(now)
-        .execute(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await?;
-        if published.rows_affected() == 0 {
-            return Err(LogError::LeaseLost);
+        let (paused, stream) = published.ok_or(LogError::LeaseLost)?;
+        if paused && stream {
+            tx.commit().await?;
+            return Ok(());
         }
         let bases: Vec<(i32, i64)> = sqlx::query_as(
             "select queue_id, min(turn) from segment where not held and queue_id in \
@@ -47,12 +49,13 @@ impl SqliteLog {
             .await?;
         }
         sqlx::query(
-            "update segment set held=0, available_at=available_at+max(0, ?2-created_at), \
+            "update segment set held=?3, available_at=available_at+max(0, ?2-created_at), \
                expires_at=expires_at+max(0, ?2-created_at) \
              where upload_id=?1 and held=1",
         )
         .bind(fence.upload.0)
         .bind(now)
+        .bind(paused)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
