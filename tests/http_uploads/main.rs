@@ -10,9 +10,11 @@ mod support;
 
 mod attributes;
 mod broken;
+mod dates;
 mod end;
 mod events;
 mod look;
 mod pages;
+mod rules;
 mod scene;
 mod take;
