@@ -4,6 +4,8 @@ use reqwest::StatusCode;
 use rowmill::api::{
     Data, Delivery, Finding, Page, Preview, PreviewAnswer, Problem, Upload, UploadStatus,
 };
+use rowmill::http::HttpLimits;
+use rowmill::workbook::ReadLimits;
 use rust_xlsxwriter::Workbook;
 use serde_json::{Value, json};
 
@@ -86,27 +88,28 @@ async fn rows_that_break_the_rules_are_rejected(database: TestDatabase) {
     assert_eq!((again, sizes), (found.data, vec![2, 2]));
 }
 
-async fn the_failures_say_what_is_wrong(database: TestDatabase) {
-    let scene = Scene::new(database).await;
+/// The first row's problems are recorded, the second's are past the limit and found once more.
+async fn the_spreadsheet_says_what_is_wrong(database: TestDatabase) {
+    let read = ReadLimits { findings: 3, ..ReadLimits::default() };
+    let scene = Scene::with(database, HttpLimits::default(), read).await;
     rule(&scene, rules()).await;
     let upload = scene.published("orders.xlsx", orders()).await;
-    let path = upload.links.failures.replace(".xlsx", ".csv");
-    let text = std::cell::RefCell::new(String::new());
-    scene
-        .until("the failures to be written", async || {
-            let answer = scene.client.get(scene.url(&path)).send().await.unwrap();
-            let built = answer.status() == StatusCode::OK;
-            *text.borrow_mut() = answer.text().await.unwrap();
-            built
-        })
-        .await;
-    let text = text.into_inner();
+    assert_eq!(upload.counts.rejected, 2);
+    let found: Page<Finding> = scene.get(&upload.links.rejects).await;
+    assert_eq!(found.data.len(), 3);
+    let url = scene.url(&format!("{}/results.csv?wait=30", upload.links.this));
+    let answer = scene.client.get(url).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let text = answer.text().await.unwrap();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.len(), 3, "{text}");
-    for address in ["Orders!A3: ", "Orders!B3: ", "Orders!C3: ", "007"] {
-        assert!(lines[1].contains(address), "{text}");
+    assert_eq!(lines.len(), 6, "{text}");
+    for said in ["rejected", "Orders!A3: ", "Orders!B3: ", "Orders!C3: ", "007,"] {
+        assert!(lines[2].contains(said), "{text}");
     }
-    assert!(lines[2].contains("Orders!B5: "), "{text}");
+    for said in ["rejected", "Orders!B5: `amount`: "] {
+        assert!(lines[4].contains(said), "{text}");
+    }
+    assert!(!lines[1].contains("rejected") && lines[1].starts_with("2,1,2.50,DE,a,"), "{text}");
 }
 
 async fn one_row_is_enough_to_publish_nothing(database: TestDatabase) {
@@ -251,7 +254,7 @@ async fn messages_are_checked_too(database: TestDatabase) {
 
 on_both!(
     rows_that_break_the_rules_are_rejected,
-    the_failures_say_what_is_wrong,
+    the_spreadsheet_says_what_is_wrong,
     one_row_is_enough_to_publish_nothing,
     a_file_without_a_required_column_is_refused,
     a_dry_run_tells_what_would_be_rejected,
