@@ -34,11 +34,12 @@ export function preview({ filename, counts, estimate, findings, duplicates, work
 
 function sheet({ name, header_row: row, header_because: why, columns, first }) {
 	const named = name ?? "the file";
+	const keys = [...new Set(first.flatMap(({ data }) => Object.keys(data)))].slice(0, columns.length);
 	return [
 		make("p", { class: "soft" }, `Row ${row} of ${named} names the columns: ${why === "told" ? "as you said" : "the first with something in it"}.`),
 		table(`Columns of ${named}`, ["Column", "Name", "Kind", "Filled", "Dates in text"], columns.map(({ column, name, kind, filled, blank, dates }) =>
 			[column, name, KINDS[kind] ?? "empty", `${percent(filled, filled + blank)} %`, ORDERS[dates?.order] ?? ""])),
-		table(`First rows of ${named}`, ["Row", ...columns.map(({ name }) => name)], first.map(({ row, data }) => [row, ...columns.map(({ name }) => text(data[name]))])),
+		table(`First rows of ${named}`, ["Row", ...keys], first.map(({ row, data }) => [row, ...keys.map((key) => text(data[key]))])),
 	];
 }
 

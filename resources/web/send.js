@@ -69,8 +69,10 @@ async function send(job) {
 		return change(entry, { state: "refused", over: true, fault: new Fault(first.status, first), acts: [["Try again", again], ["Remove", () => forget(entry)]] });
 	}
 	if (what === "look") {
-		const go = () => line(entry, options, "send");
-		return change(entry, { state: "looked", preview: preview(first), acts: [["Upload", go], ["Remove", () => forget(entry)]] });
+		const go = (more) => () => line(entry, { ...options, ...more }, "send");
+		const open = first.sheets.some(({ columns }) => columns.some(({ dates }) => dates?.order === "ambiguous"));
+		const asked = open ? [["Dates are DD/MM", go({ dates: "dmy" })], ["Dates are MM/DD", go({ dates: "mdy" })]] : [];
+		return change(entry, { state: "looked", preview: preview(first), acts: [["Upload", go()], ...asked, ["Remove", () => forget(entry)]] });
 	}
 	change(entry, { state: "taken", before: first.taken_before, over: true, acts: [["Watch", fill("#/uploads/{id}", { id: first.id })]] });
 }

@@ -10,10 +10,12 @@ mod support;
 
 mod attributes;
 mod broken;
+mod dates;
 mod end;
 mod events;
 mod look;
 mod pages;
+mod rules;
 mod scene;
 mod steer;
 mod take;

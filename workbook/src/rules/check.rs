@@ -149,6 +149,11 @@ impl Checked<'_> {
     fn reject(&mut self, row: RowNumber) -> Result<(), Stop> {
         self.rejected += 1;
         self.invalid += 1;
+        // A row is told of whole or not at all: what was recorded of one is all that is looked at.
+        let room = self.limits.findings.saturating_sub(self.told);
+        if self.told > 0 && self.found.len() as u64 > room {
+            self.told = self.limits.findings;
+        }
         for found in std::mem::take(&mut self.found) {
             let at = self.at(row, found.column);
             self.tell(Finding { kind: FindingKind::Rejected, at, detail: found.detail })?;

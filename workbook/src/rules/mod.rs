@@ -23,6 +23,8 @@ mod extent;
 mod plan;
 mod schema;
 mod terms;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use decide::decide;
