@@ -12,7 +12,7 @@ use axum::routing::post;
 use tokio::net::TcpListener;
 
 /// One message in so many is tried again once.
-const AGAIN: usize = 50;
+const AGAIN: usize = 10;
 /// One message in so many is rejected.
 const NEVER: usize = 500;
 

@@ -12,10 +12,12 @@ use futures::future::join_all;
 use lapin::Channel;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::delays::Step;
 use super::link::within;
+use super::porter::Place;
 use super::trouble::{Pauses, Trouble};
 use crate::broker::carrier::{CarrierDepth, CarrierError, CarrierQueue};
 use crate::domain::QueueName;
@@ -29,6 +31,8 @@ impl Shared {
         let name = queue.name.as_str();
         self.patiently(&queue.name, || self.make(name.into(), arguments(queue))).await?;
         self.known.put(queue);
+        // Others may have made parcels of it wait, and be gone.
+        self.agenda.visit(Place::queue(&queue.name), Instant::now());
         Ok(())
     }
 
@@ -42,6 +46,7 @@ impl Shared {
         };
         self.patiently(queue, delete).await?;
         self.known.forget(queue);
+        self.agenda.forget(queue);
         self.lanes.forget(queue);
         Ok(())
     }
@@ -76,8 +81,7 @@ impl Shared {
         // For a queue that is not there, nothing is to wait.
         self.waiting(queue).await?;
         let mut arguments = quorum();
-        arguments.insert("x-message-ttl", AMQPValue::LongLongInt(millis(step.millis())));
-        dead_letters(&mut arguments, queue);
+        arguments.insert("x-delivery-limit", AMQPValue::LongLongInt(ANY_NUMBER));
         self.make(step.queue(queue), table(arguments)).await?;
         self.known.put_delay(queue, step);
         Ok(())
