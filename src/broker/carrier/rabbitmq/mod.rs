@@ -6,7 +6,7 @@
 //!
 //! - `post` and `send`: letters to the server, confirmed, and tried again.
 //! - `take`, `lane`, `lanes`: consumers, one a take, and what they brought until it is settled.
-//!   `settle`: how that is written, and how what is in hands survives a node of a cluster.
+//!   `settle`, `lost`: how that is written, and how what is in hands survives a node of a cluster.
 //! - `ends`: how deliveries end. `warden`: how those end that nobody settles.
 //! - `places`, `delays`, `known`: queues, delay queues, and what this process was told of them.
 //!   `porter`: how what is due comes from the one to the other.
@@ -42,6 +42,7 @@ mod lane;
 mod lanes;
 mod letter;
 mod link;
+mod lost;
 mod places;
 mod porter;
 mod post;
@@ -66,6 +67,7 @@ pub use super::limits::RabbitLimits;
 use delays::Step;
 use known::Known;
 use lanes::Lanes;
+use lost::Lost;
 use porter::Agenda;
 use post::Outward;
 use trouble::Pauses;
@@ -81,6 +83,7 @@ pub struct RabbitCarrier {
     shared: Arc<Shared>,
     warden: AbortHandle,
     porter: AbortHandle,
+    lost: AbortHandle,
 }
 
 #[derive(Debug)]
@@ -110,9 +113,10 @@ impl RabbitCarrier {
     pub async fn connect(url: &str, limits: RabbitLimits) -> Result<Self, CarrierError> {
         let addresses =
             address::addresses(url).map_err(|why| CarrierError::Failed(Box::new(BadUrl(why))))?;
+        let lost: Arc<Lost> = Arc::default();
         let shared = Arc::new(Shared {
             outward: Outward::new(&addresses, &limits),
-            lanes: Lanes::new(&addresses, &limits),
+            lanes: Lanes::new(&addresses, &limits, Arc::clone(&lost)),
             takes: Arc::new(Semaphore::new(limits.takes.max(1))),
             known: Known::default(),
             warden: Arc::default(),
@@ -131,7 +135,8 @@ impl RabbitCarrier {
         let warden = tokio::spawn(watch).abort_handle();
         let walk = porter::walk(Arc::downgrade(&shared), Arc::clone(&shared.agenda));
         let porter = tokio::spawn(walk).abort_handle();
-        Ok(Self { shared, warden, porter })
+        let lost = tokio::spawn(lost::resend(Arc::downgrade(&shared), lost)).abort_handle();
+        Ok(Self { shared, warden, porter, lost })
     }
 
     /// Takes leave of the server; what is in hands comes again. Dropping does it without waiting.
@@ -145,6 +150,7 @@ impl Drop for RabbitCarrier {
     fn drop(&mut self) {
         self.warden.abort();
         self.porter.abort();
+        self.lost.abort();
     }
 }
 
@@ -162,6 +168,10 @@ impl Carrier for RabbitCarrier {
 
     async fn ensure(&self, queue: &CarrierQueue) -> Result<(), CarrierError> {
         self.shared.ensure(queue).await
+    }
+
+    async fn could_ensure(&self, queue: &CarrierQueue) -> Result<(), CarrierError> {
+        self.shared.could_ensure(queue).await
     }
 
     async fn remove(&self, queue: &QueueName) -> Result<(), CarrierError> {

@@ -36,6 +36,20 @@ impl Shared {
         Ok(())
     }
 
+    /// See [`Carrier::could_ensure`](crate::broker::carrier::Carrier::could_ensure): the server says
+    /// what a queue was made with only by refusing to make it in another way.
+    pub(super) async fn could_ensure(&self, queue: &CarrierQueue) -> Result<(), CarrierError> {
+        let name = || ShortString::from(queue.name.as_str());
+        let compare = || async {
+            match self.declare(name(), FieldTable::default(), true).await {
+                Ok(_) => self.declare(name(), arguments(queue), false).await.map(drop),
+                Err(Trouble::Missing) => Ok(()),
+                Err(trouble) => Err(trouble),
+            }
+        };
+        self.patiently(&queue.name, compare).await
+    }
+
     /// See [`Carrier::remove`](crate::broker::carrier::Carrier::remove).
     pub(super) async fn remove(&self, queue: &QueueName) -> Result<(), CarrierError> {
         // First the queue, so that nothing makes a delay queue of it again.
