@@ -9,7 +9,7 @@
 //!   `settle`, `lost`: how that is written, and how what is in hands survives a node of a cluster.
 //! - `ends`: how deliveries end. `warden`: how those end that nobody settles.
 //! - `places`, `delays`, `known`: queues, delay queues, and what this process was told of them.
-//!   `porter`: how what is due comes from the one to the other.
+//!   `agenda`, `porter`: how what is due comes from the one to the other.
 //! - `address`, `link`, `trouble`: where servers are, connections that come back, and what errors mean.
 //!
 //! What is peculiar here:
@@ -35,6 +35,7 @@
 //! - *Delayed parcels and those in hands are not counted*, and nothing is shown without being taken.
 
 mod address;
+mod agenda;
 mod delays;
 mod ends;
 mod known;
@@ -64,11 +65,11 @@ use super::{
 use crate::domain::QueueName;
 
 pub use super::limits::RabbitLimits;
+use agenda::Agenda;
 use delays::Step;
 use known::Known;
 use lanes::Lanes;
 use lost::Lost;
-use porter::Agenda;
 use post::Outward;
 use trouble::Pauses;
 use warden::Warden;
@@ -133,7 +134,7 @@ impl RabbitCarrier {
         }
         let watch = warden::watch(Arc::downgrade(&shared), Arc::clone(&shared.warden));
         let warden = tokio::spawn(watch).abort_handle();
-        let walk = porter::walk(Arc::downgrade(&shared), Arc::clone(&shared.agenda));
+        let walk = agenda::walk(Arc::downgrade(&shared), Arc::clone(&shared.agenda));
         let porter = tokio::spawn(walk).abort_handle();
         let lost = tokio::spawn(lost::resend(Arc::downgrade(&shared), lost)).abort_handle();
         Ok(Self { shared, warden, porter, lost })

@@ -15,9 +15,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::time::Instant;
 
 use super::Shared;
+use super::agenda::Place;
 use super::delays::Step;
 use super::link::within;
-use super::porter::Place;
 use super::trouble::{Pauses, Trouble};
 use crate::broker::carrier::{CarrierDepth, CarrierError, CarrierQueue};
 use crate::domain::QueueName;

@@ -9,20 +9,17 @@
 //! made to wait itself; and now and then, for what others left behind who are gone. Delay queues that
 //! others made are found by letters to all that there may be: the server returns those without a queue.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::BTreeMap;
 
+use futures::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{DeliveryTag, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Shared;
+use super::agenda::Place;
 use super::delays::{self, Step};
 use super::letter::{self, Anew, Letter};
 use super::link::within;
@@ -33,124 +30,12 @@ use super::trouble::Trouble;
 use crate::broker::carrier::CarrierError;
 use crate::domain::QueueName;
 
-/// Where there may be something to do.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Place {
-    queue: QueueName,
-    /// A delay queue of it; for none it is looked which there are.
-    step: Option<Step>,
-}
-
-impl Place {
-    pub(super) fn queue(queue: &QueueName) -> Self {
-        Self { queue: queue.clone(), step: None }
-    }
-
-    pub(super) fn delay(queue: &QueueName, step: Step) -> Self {
-        Self { queue: queue.clone(), step: Some(step) }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Plan {
-    next: Option<Instant>,
-    /// Somebody of this process is there; nobody else goes.
-    visited: bool,
-}
-
-/// When to go where.
-#[derive(Debug, Default)]
-pub(super) struct Agenda {
-    plans: Mutex<HashMap<Place, Plan>>,
-    sooner: Notify,
-}
-
-impl Agenda {
-    /// To go there at that time at the latest.
-    pub(super) fn visit(&self, place: Place, at: Instant) {
-        let mut plans = self.plans();
-        let plan = plans.entry(place).or_default();
-        if plan.next.is_none_or(|next| at < next) {
-            plan.next = Some(at);
-            self.sooner.notify_one();
-        }
-    }
-
-    /// Nothing of a queue is to be visited any more.
-    pub(super) fn forget(&self, queue: &QueueName) {
-        self.plans().retain(|place, _| place.queue != *queue);
-    }
-
-    /// Up to `room` places whose time has come, which are visited from now on, and the time of the
-    /// next whose time has not.
-    fn begin(&self, room: usize) -> (Vec<Place>, Option<Instant>) {
-        let (now, mut due, mut next) = (Instant::now(), Vec::new(), None);
-        for (place, plan) in self.plans().iter_mut().filter(|(_, plan)| !plan.visited) {
-            match plan.next {
-                Some(at) if at > now => next = next.map_or(Some(at), |next| Some(at.min(next))),
-                Some(_) if due.len() < room => {
-                    *plan = Plan { next: None, visited: true };
-                    due.push(place.clone());
-                }
-                _ => {}
-            }
-        }
-        (due, next)
-    }
-
-    /// A visit is over; nothing is left to do there if there is no time to come again.
-    fn end(&self, place: &Place, again: Option<Instant>) {
-        let mut plans = self.plans();
-        let Some(plan) = plans.get_mut(place) else { return };
-        plan.visited = false;
-        plan.next = plan.next.into_iter().chain(again).min();
-        if plan.next.is_none() {
-            plans.remove(place);
-        }
-    }
-
-    fn plans(&self) -> MutexGuard<'_, HashMap<Place, Plan>> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Goes where the agenda says, until the carrier is gone.
-pub(super) async fn walk(shared: Weak<Shared>, agenda: Arc<Agenda>) {
-    let mut visits = JoinSet::new();
-    loop {
-        let sooner = agenda.sooner.notified();
-        let most = match shared.upgrade() {
-            Some(shared) => shared.limits.delay_visits.max(1),
-            None => return,
-        };
-        let (places, next) = agenda.begin(most.saturating_sub(visits.len()));
-        for place in places {
-            let Some(shared) = shared.upgrade() else { return };
-            visits.spawn(async move {
-                let again = shared.visit(&place).await;
-                shared.agenda.end(&place, again);
-            });
-        }
-        let next = async {
-            match next {
-                Some(next) => sleep_until(next).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = sooner => {}
-            () = next => {}
-            Some(_) = visits.join_next() => {}
-        }
-    }
-}
-
 /// What was delivered and is not due, by when it is.
 type Waiting = BTreeMap<(Instant, DeliveryTag), Delivery>;
 
 impl Shared {
     /// Answers when to come again, if there is a reason to.
-    async fn visit(&self, place: &Place) -> Option<Instant> {
+    pub(super) async fn visit(&self, place: &Place) -> Option<Instant> {
         let Place { queue, step } = place;
         // Of one that was removed nothing is to be found.
         self.known.get(queue)?;
@@ -208,7 +93,9 @@ impl Shared {
         if brought.is_ok() {
             // What was acked is read before this is answered; what was not goes back.
             let closed = channel.close(200, ShortString::default());
-            within(self.limits.answer_wait, closed).await.map_err(|trouble| trouble.about(queue))?;
+            within(self.limits.answer_wait, closed)
+                .await
+                .map_err(|trouble| trouble.about(queue))?;
         } else {
             hang_up(&channel);
         }
@@ -278,8 +165,6 @@ impl Shared {
         waiting: &mut Waiting,
         until: Instant,
     ) -> Result<bool, Trouble> {
-        use futures::StreamExt;
-
         let mut came = false;
         let mut next = timeout_at(until, consumer.next()).await;
         while let Ok(delivery) = next {
@@ -323,38 +208,5 @@ impl Shared {
             ack.await.map_err(|error| Trouble::from(error).about(queue))?;
         }
         Ok(gone.len() == all)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn place(seconds: usize) -> Place {
-        Place::delay(&"q".parse().unwrap(), Step::all().nth(seconds).unwrap())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_place_is_visited_by_one_at_a_time_and_as_soon_as_anybody_wants() {
-        let (agenda, now) = (Agenda::default(), Instant::now());
-        let second = Duration::from_secs(1);
-        agenda.visit(place(0), now + 2 * second);
-        agenda.visit(place(0), now + second);
-        agenda.visit(place(0), now + 3 * second);
-        agenda.visit(place(1), now + 5 * second);
-        assert_eq!(agenda.begin(9), (vec![], Some(now + second)));
-        tokio::time::advance(second).await;
-        assert_eq!(agenda.begin(0), (vec![], Some(now + 5 * second)));
-        assert_eq!(agenda.begin(9), (vec![place(0)], Some(now + 5 * second)));
-        agenda.visit(place(0), now);
-        assert_eq!(agenda.begin(9), (vec![], Some(now + 5 * second)), "somebody is there");
-        agenda.end(&place(0), Some(now + 9 * second));
-        assert_eq!(agenda.begin(9).0, [place(0)], "what was wanted meanwhile");
-        agenda.end(&place(0), None);
-        assert_eq!(agenda.begin(9), (vec![], Some(now + 5 * second)));
-        agenda.forget(&"q".parse().unwrap());
-        assert_eq!(agenda.begin(9), (vec![], None));
     }
 }

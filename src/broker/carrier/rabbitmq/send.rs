@@ -3,9 +3,9 @@
 use lapin::types::ShortString;
 
 use super::Shared;
+use super::agenda::Place;
 use super::delays::Later;
 use super::letter::{Letter, Sizes};
-use super::porter::Place;
 use super::post::Posted;
 use super::trouble::{Pauses, Trouble};
 use crate::broker::carrier::{CarrierError, Each, Failed, Parcel};
