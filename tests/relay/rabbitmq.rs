@@ -23,7 +23,9 @@ async fn what_rabbitmq_refuses_of_a_queue_changes_nothing() {
     let server = Server::start(home.path(), database.url(), &["--broker-url", &url]).await;
     let queues = format!("{}/queues", server.url);
     let queue = format!("{queues}/own");
-    let terms = json!({ "topic_id": "rows", "dead_queue_id": "rows-dead" });
+    let (status, dead) = asked(http().post(&queues).json(&json!({ "id": "own-dead" }))).await;
+    assert_eq!(status, StatusCode::CREATED, "{dead}");
+    let terms = json!({ "topic_id": "rows", "dead_queue_id": "own-dead" });
     let mut new = terms.clone();
     new["id"] = json!("own");
     let (status, made) = asked(http().post(&queues).json(&new)).await;
