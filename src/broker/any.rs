@@ -24,6 +24,7 @@ use super::sql::SqlBroker;
 use crate::domain::{
     Lease, Message, MessageId, QueueName, QueueStats, Receipt, Settled, Settlement, TopicName,
 };
+use crate::store::control::QueueTerms;
 use crate::store::log::{Fence, QueueId, UploadId};
 use crate::store::{Store, StoreError};
 
@@ -296,6 +297,10 @@ impl Broker for AnyBroker {
 
     fn names_changed(&self) {
         registered!(each!(self, broker => broker.names_changed()));
+    }
+
+    async fn could_have(&self, queue: &QueueName, terms: &QueueTerms) -> Result<(), BrokerError> {
+        registered!(each!(self, broker => broker.could_have(queue, terms).await))
     }
 
     async fn queue_made(&self, queue: &QueueName) -> Result<(), BrokerError> {

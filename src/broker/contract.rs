@@ -11,6 +11,7 @@ use crate::domain::{
     Settlement, TopicName,
 };
 use crate::store::StoreError;
+use crate::store::control::QueueTerms;
 use crate::store::log::{Fence, LogError, QueueId, TopicId, UploadId};
 
 /// Why a broker could not do what it was asked.
@@ -381,6 +382,21 @@ pub trait Broker: Source {
     /// Forgets what it knows of names: this process made, changed or deleted a topic or a queue.
     /// Other processes notice by themselves, a second later at most.
     fn names_changed(&self);
+
+    /// Whether a queue can have these terms, as far as what carries the messages is concerned; nothing
+    /// is changed by asking.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unsupported`]; [`BrokerError::Outage`] or [`BrokerError::Store`] when it is not
+    /// known.
+    fn could_have(
+        &self,
+        queue: &QueueName,
+        terms: &QueueTerms,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
+        let _ = (queue, terms);
+        async { Ok(()) }
+    }
 
     /// A queue was made, or has other terms.
     ///

@@ -13,6 +13,7 @@ use crate::broker::{
 use crate::domain::{
     Lease, Message, MessageId, QueueName, QueueStats, Receipt, Settled, Settlement, TopicName,
 };
+use crate::store::control::QueueTerms;
 use crate::store::log::{Fence, QueueId, UploadId};
 
 /// A broker each of whose publishes takes `delay` longer.
@@ -182,6 +183,14 @@ impl<B: Broker> Broker for Delayed<B> {
 
     fn names_changed(&self) {
         self.broker.names_changed();
+    }
+
+    fn could_have(
+        &self,
+        queue: &QueueName,
+        terms: &QueueTerms,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
+        self.broker.could_have(queue, terms)
     }
 
     fn queue_made(

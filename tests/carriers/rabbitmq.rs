@@ -1,6 +1,7 @@
 //! RabbitMQ: the cases, on a virtual host of the shared server each, or on a server of their own.
 
 mod alone;
+mod delays;
 mod foreign;
 
 use std::net::SocketAddr;

@@ -38,6 +38,8 @@ use support::TestDatabase;
 
 /// Rows of each of the two uploads of a round.
 const ROWS: u64 = 10_000;
+/// Rows that must be left to end when what was killed is back.
+const LEFT: u64 = 2 * ROWS / 10;
 /// Only a failing round waits so long, for any one thing.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Where rows wait for workers.
@@ -106,6 +108,8 @@ async fn play(
     println!("  killed {leader}, which led `{QUEUE}` and had {cut} connections");
 
     if killed == Killed::ComeBack {
+        // A node needs its time to start; there must be work when it is there.
+        office.slow(true);
         let ended_then = all_ended(&stays, &both).await;
         until("work to go on without them", async || {
             (all_ended(&stays, &both).await? > ended_then? + 500).then_some(())
@@ -114,6 +118,8 @@ async fn play(
         bring_back(mill, nodes, &leader).await;
         let left = 2 * ROWS - all_ended(&stays, &both).await.unwrap_or_default();
         println!("  started both again; {left} rows were left to end");
+        assert!(left >= LEFT, "they came back when there was nothing to do any more");
+        office.slow(false);
     }
     let ends = until("both uploads to end", async || {
         for upload in both {

@@ -167,6 +167,18 @@ pub trait Carrier: Send + Sync + 'static {
     fn ensure(&self, queue: &CarrierQueue)
     -> impl Future<Output = Result<(), CarrierError>> + Send;
 
+    /// Whether [`Carrier::ensure`] would do it; nothing is made or changed by asking.
+    ///
+    /// # Errors
+    /// [`CarrierError::Unsupported`] when the queue is there and cannot be changed to that.
+    fn could_ensure(
+        &self,
+        queue: &CarrierQueue,
+    ) -> impl Future<Output = Result<(), CarrierError>> + Send {
+        let _ = queue;
+        async { Ok(()) }
+    }
+
     /// Removes a queue with what is in it; none is no error.
     ///
     /// # Errors

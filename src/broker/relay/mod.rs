@@ -33,11 +33,11 @@ use crate::domain::{
     Lease, Message, MessageId, MessageKey, QueueName, QueueStats, Receipt, Settled, Settlement,
     TopicName,
 };
-use crate::store::control::{QueueRecord, Routes, UploadState};
+use crate::store::control::{QueueRecord, QueueTerms, Routes, UploadState};
 use crate::store::log::{Fence, LogError, QueueId, TopicId, UploadId};
 use crate::store::{Store, StoreError};
 use hands::Hands;
-use queues::Queues;
+use queues::{Queues, told};
 
 pub use limits::RelayLimits;
 
@@ -350,6 +350,12 @@ impl<C: Carrier> Broker for Relay<C> {
         self.0.names.forget();
         self.0.queues.forget();
         self.0.routes.clear();
+    }
+
+    async fn could_have(&self, queue: &QueueName, terms: &QueueTerms) -> Result<(), BrokerError> {
+        self.0.check_delay(terms.delay)?;
+        let told = told(queue, terms, &self.0.carrier.abilities());
+        self.0.carrier.could_ensure(&told).await.map_err(BrokerError::from)
     }
 
     async fn queue_made(&self, queue: &QueueName) -> Result<(), BrokerError> {

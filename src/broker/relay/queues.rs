@@ -11,7 +11,7 @@ use crate::broker::contract::BrokerError;
 use crate::broker::names::Known;
 use crate::domain::QueueName;
 use crate::store::Store;
-use crate::store::control::QueueRecord;
+use crate::store::control::{QueueRecord, QueueTerms};
 
 /// An engine keeps a message for so much longer than it may wait, if it can: that it has expired is
 /// recorded by whoever takes it.
@@ -39,7 +39,7 @@ impl Queues {
     ) -> Result<Arc<QueueRecord>, BrokerError> {
         let queue = self.record(name).await?;
         let abilities = carrier.abilities();
-        if read(&self.ensured).get(name) == Some(&told(&queue, &abilities)) {
+        if read(&self.ensured).get(name) == Some(&told(name, &queue.terms, &abilities)) {
             return Ok(queue);
         }
         // From the last dead queue on, so that each is there when another names it.
@@ -51,7 +51,7 @@ impl Queues {
             chain.push(self.record(&dead).await?);
         }
         for queue in chain.into_iter().rev() {
-            let told = told(&queue, &abilities);
+            let told = told(&queue.name, &queue.terms, &abilities);
             let known = read(&self.ensured).get(&queue.name) == Some(&told);
             if !known {
                 carrier.ensure(&told).await?;
@@ -84,14 +84,13 @@ impl Queues {
 
 /// The queue as a carrier is told of it. Its limit of deliveries is one higher than rowmill's, for
 /// consumers that die without a word.
-fn told(queue: &QueueRecord, abilities: &Abilities) -> CarrierQueue {
-    let terms = &queue.terms;
+pub(super) fn told(name: &QueueName, terms: &QueueTerms, abilities: &Abilities) -> CarrierQueue {
     let kept = |retention: Duration| match abilities.retention_most {
         Some(most) if retention <= most => retention.saturating_add(KEPT_LONGER).min(most),
         _ => retention.saturating_add(KEPT_LONGER),
     };
     CarrierQueue {
-        name: queue.name.clone(),
+        name: name.clone(),
         dead: terms.dead_queue.clone(),
         // Without a dead queue there is nowhere to give a message up to.
         deliveries: terms

@@ -58,6 +58,7 @@ pub(super) async fn create<B: Broker + Clone>(
     let name: QueueName =
         id.parse().map_err(|error| ApiError::invalid(format!("`id`: {error}")))?;
     let terms = terms_of(terms, &app.limits.queue, &app.limits.message)?;
+    app.broker.could_have(&name, &terms).await?;
     let made = app.store.control.create_queue(&name, &terms).await?;
     app.broker.names_changed();
     app.broker.queue_made(&name).await?;
@@ -110,6 +111,11 @@ pub(super) async fn replace<B: Broker + Clone>(
     JsonBody(asked, _room): JsonBody<api::QueueTerms>,
 ) -> Result<Json<api::Queue>, ApiError> {
     let terms = terms_of(asked, &app.limits.queue, &app.limits.message)?;
+    if app.store.control.queue_record(&name).await?.is_none() {
+        return Err(ApiError::missing("queue", name));
+    }
+    // What the broker refuses must not stand in the database.
+    app.broker.could_have(&name, &terms).await?;
     let changed = app.store.control.replace_queue(&name, &terms).await?;
     app.broker.names_changed();
     app.broker.queue_made(&name).await?;

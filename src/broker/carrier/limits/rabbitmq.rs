@@ -55,6 +55,20 @@ pub struct RabbitLimits {
     /// half a second before its power fails, with what is in it.
     #[serde(with = "units::time")]
     pub new_queue: Duration,
+    /// How many delay queues are read at once.
+    pub delay_visits: usize,
+    /// How many parcels one of them hands out that are not due; what is behind them waits with them.
+    pub delay_window: u16,
+    /// How long one is read before its channel is closed, and what is not due given back.
+    #[serde(with = "units::time")]
+    pub delay_visit: Duration,
+    /// How long before the next parcel is due it is not worth closing.
+    #[serde(with = "units::time")]
+    pub delay_linger: Duration,
+    /// How often delay queues are read in which nothing is known to be due: what was to be brought by a
+    /// process that is gone is late by this at most.
+    #[serde(with = "units::time")]
+    pub delay_look: Duration,
     /// How long a take listens that was not to wait: what is there is sent at once, but it comes over
     /// the network.
     #[serde(with = "units::time")]
@@ -87,6 +101,11 @@ impl Default for RabbitLimits {
             channels_kept: 16,
             channel_age: Duration::from_secs(10),
             new_queue: Duration::from_secs(2),
+            delay_visits: 16,
+            delay_window: 500,
+            delay_visit: Duration::from_secs(10),
+            delay_linger: Duration::from_secs(1),
+            delay_look: Duration::from_secs(30),
             look: Duration::from_millis(20),
             gather: Duration::from_millis(2),
             redrive_step: 500,

@@ -1,62 +1,41 @@
-//! How long a parcel may be made to wait: in steps.
+//! How long a parcel may be made to wait, and where it does.
 //!
-//! RabbitMQ has no delays. A queue without consumers whose messages live for a while and are then
-//! dead-lettered to the right queue is one; it drops only from its head, so all that is in it must
-//! have the same life, or a short delay waits behind a long one. Therefore a queue has a delay queue
-//! for each step that was ever asked of it, and a delay is rounded up to the next step: never early,
-//! late by at most a third, or 50 ms.
+//! RabbitMQ has no delays. What it has, messages that live for a while in a queue of their own and are
+//! then dead-lettered to the right one, strands them: the server's process that moves them on is not
+//! always there any more after a node of a cluster was lost (3.10, and by its own reports later ones,
+//! too), and what has expired nobody can read. So a parcel that has to wait lies in a *delay queue*,
+//! which lets go of nothing by itself, with the time when it is due as a header, and processes of ours
+//! bring what is due to its queue (see `porter`).
+//!
+//! A delay queue is read from its head. So that a short delay does not wait behind a long one, each
+//! queue has one for every doubling of the delay, made when it is first needed.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lapin::types::ShortString;
+use tokio::time::Instant;
 
 use crate::broker::carrier::Failed;
 use crate::domain::QueueName;
 
-/// The steps, in milliseconds.
-#[rustfmt::skip]
-const STEPS: [u64; 70] = [
-    50, 100, 150, 200, 250, 300, 400, 500, 600, 800, 1_000, 1_250, 1_500, 2_000, 2_500, 3_000,
-    4_000, 5_000, 6_000, 8_000, 10_000, 12_000, 15_000, 20_000, 25_000, 30_000, 40_000, 50_000,
-    60_000, 80_000, 100_000, 120_000, 150_000, 180_000, 240_000, 300_000, 360_000, 480_000,
-    600_000, 720_000, 900_000, 1_200_000, 1_500_000, 1_800_000, 2_400_000, 3_000_000, 3_600_000,
-    4_800_000, 6_000_000, 7_200_000, 9_000_000, 10_800_000, 14_400_000, 18_000_000, 21_600_000,
-    28_800_000, 36_000_000, 43_200_000, 54_000_000, 72_000_000, 86_400_000, 108_000_000,
-    129_600_000, 172_800_000, 216_000_000, 259_200_000, 345_600_000, 432_000_000, 518_400_000,
-    604_800_000,
-];
+/// The longest delay, in seconds: a week.
+const LONGEST: u64 = 7 * 24 * 3600;
+/// How often one second is doubled until it is longer than that.
+const DOUBLINGS: u32 = 20;
 
-/// One of the delays there are.
+/// One of the delay queues that a queue may have: for delays of up to so many seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Step(u64);
 
 impl Step {
     /// The longest delay there is.
     pub(super) fn longest() -> Duration {
-        Duration::from_millis(STEPS[STEPS.len() - 1])
-    }
-
-    /// The shortest delay that is no shorter than this; `None` for none at all.
-    ///
-    /// # Errors
-    /// [`Failed::Refused`]: the delay is longer than the longest.
-    pub(super) fn of(delay: Duration) -> Result<Option<Self>, Failed> {
-        if delay.is_zero() {
-            return Ok(None);
-        }
-        let step = STEPS.iter().find(|step| Duration::from_millis(**step) >= delay);
-        step.map(|step| Some(Self(*step))).ok_or_else(|| {
-            Failed::Refused(format!("a delay is at most {:?} here", Self::longest()))
-        })
+        Duration::from_secs(LONGEST)
     }
 
     /// Every step.
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        STEPS.into_iter().map(Self)
-    }
-
-    pub(super) fn millis(self) -> u64 {
-        self.0
+        (0..=DOUBLINGS).map(|doublings| Self(1 << doublings))
     }
 
     /// The name of the delay queue. No name of a queue of ours has a `/` in it.
@@ -65,28 +44,85 @@ impl Step {
     }
 }
 
+/// That a parcel is to wait: where, and until when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Later {
+    pub(super) step: Step,
+    pub(super) until: Instant,
+    /// The same, in milliseconds since 1970 (UTC), by this machine's clock.
+    pub(super) due_ms: i64,
+}
+
+impl Later {
+    /// From now on; `None` for no delay at all.
+    ///
+    /// # Errors
+    /// [`Failed::Refused`]: the delay is longer than the longest.
+    pub(super) fn of(delay: Duration) -> Result<Option<Self>, Failed> {
+        if delay.is_zero() {
+            return Ok(None);
+        }
+        let longest = Step::longest();
+        if delay > longest {
+            return Err(Failed::Refused(format!("a delay is at most {longest:?} here")));
+        }
+        let step = Step::all().find(|step| Duration::from_secs(step.0) >= delay);
+        let later = |step| {
+            // What is cut off must not make it early.
+            let due_ms = now_ms().saturating_add(millis(delay)).saturating_add(1);
+            Self { step, until: Instant::now() + delay, due_ms }
+        };
+        Ok(step.map(later))
+    }
+}
+
+/// When something is due by this process's own clock.
+pub(super) fn instant(due_ms: i64) -> Instant {
+    let left = u64::try_from(due_ms.saturating_sub(now_ms())).unwrap_or(0);
+    Instant::now() + Duration::from_millis(left).min(Step::longest())
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn step(delay: Duration) -> u64 {
+        Later::of(delay).unwrap().unwrap().step.0
+    }
+
     #[test]
-    fn a_delay_is_never_early_and_late_by_a_third_or_50_ms_at_most() {
-        assert_eq!(Step::of(Duration::ZERO), Ok(None));
-        assert!(STEPS.is_sorted());
-        for (step, longer) in STEPS.iter().zip(&STEPS[1..]) {
-            assert_eq!(Step::of(Duration::from_millis(*step)), Ok(Some(Step(*step))));
-            let next = Duration::from_millis(*step) + Duration::from_nanos(1);
-            assert_eq!(Step::of(next), Ok(Some(Step(*longer))));
-            assert!(longer - step <= (step / 3).max(50), "{step} {longer}");
+    fn a_delay_waits_among_those_of_its_length() {
+        assert!(Later::of(Duration::ZERO).unwrap().is_none());
+        for (delay, seconds) in [(1, 1), (1_000, 1), (1_001, 2), (60_000, 64), (64_001, 128)] {
+            assert_eq!(step(Duration::from_millis(delay)), seconds);
         }
+        assert_eq!(step(Step::longest()), 1 << DOUBLINGS);
         let longer = Step::longest() + Duration::from_nanos(1);
-        assert!(matches!(Step::of(longer), Err(Failed::Refused(_))));
+        assert!(matches!(Later::of(longer), Err(Failed::Refused(_))));
+    }
+
+    #[test]
+    fn it_is_never_early() {
+        for delay in [1, 999, 86_400_000].map(Duration::from_millis) {
+            let begun = Instant::now();
+            let later = Later::of(delay).unwrap().unwrap();
+            assert!(later.until >= begun + delay && instant(later.due_ms) >= begun + delay);
+        }
+        assert!(instant(0) <= Instant::now());
     }
 
     #[test]
     fn the_longest_name_has_room() {
         let name: QueueName = "q".repeat(128).parse().unwrap();
         let longest = Step::all().last().unwrap().queue(&name);
-        assert_eq!(longest.as_str(), format!("{name}/delay/604800000"));
+        assert_eq!(longest.as_str(), format!("{name}/delay/1048576"));
     }
 }

@@ -9,7 +9,7 @@ use lapin::types::ShortString;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::delays::Step;
+use super::delays::Later;
 use super::lane::{Claim, End, Held, Lane};
 use super::lanes::Elsewhere;
 use super::letter::{Anew, Letter};
@@ -125,13 +125,13 @@ impl Shared {
         let (claims, mut answers) = self.claim(queue, handles.iter().map(|(handle, _)| handle))?;
         let (mut now, mut later) = (Claims::new(), Vec::new());
         for (at, claim) in claims {
-            match handles.get(at).map_or(Ok(None), |(_, delay)| Step::of(*delay)) {
+            match handles.get(at).map_or(Ok(None), |(_, delay)| Later::of(*delay)) {
                 Ok(None) => now.push((at, claim)),
                 Err(failed) => later.push((at, claim, Err(failed))),
-                Ok(Some(step)) => {
+                Ok(Some(until)) => {
                     let letter = claim.held().map_or(Err(Failed::Over), |held| {
-                        let how = Anew::Later(held.attempt);
-                        self.anew(held, how, step.queue(queue), Some(step))
+                        let how = Anew::Later(held.attempt, Some(until.due_ms));
+                        self.anew(held, how, until.step.queue(queue), Some(until))
                     });
                     later.push((at, claim, letter));
                 }
@@ -230,10 +230,10 @@ impl Shared {
         held: &Held,
         how: Anew<'_>,
         key: ShortString,
-        step: Option<Step>,
+        later: Option<Later>,
     ) -> Result<Addressed, Failed> {
         let letter = Letter::anew(&held.body, &held.properties, how, key, self.sizes())?;
-        Ok(Addressed { letter, step })
+        Ok(Addressed { letter, later })
     }
 }
 

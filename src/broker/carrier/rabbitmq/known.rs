@@ -43,6 +43,10 @@ impl Known {
         locked!(self.delays, write).insert((name.clone(), step));
     }
 
+    pub(super) fn forget_delay(&self, name: &QueueName, step: Step) {
+        locked!(self.delays, write).remove(&(name.clone(), step));
+    }
+
     /// Somebody has removed them.
     pub(super) fn forget_delays(&self, name: &QueueName) {
         locked!(self.delays, write).retain(|(queue, _)| queue != name);

@@ -9,7 +9,7 @@
 //! it only when the channel is closed: so a lane that is old, or on which a number was missing, serves
 //! no more takes, and is closed as soon as nothing is in hands of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use lapin::types::DeliveryTag;
 use lapin::{BasicProperties, Channel, Consumer};
 use tokio::time::Instant;
 
+use super::lost::Lost;
 use super::settle::{self, Asked};
 use crate::domain::QueueName;
 
@@ -41,6 +42,8 @@ pub(super) struct Lane {
     pub(super) channel: Channel,
     /// How long the server may take to answer.
     pub(super) wait: Duration,
+    /// Where what a node takes along is told, if there are several nodes.
+    lost: Option<Arc<Lost>>,
     born: Instant,
     takes: AtomicU64,
     hands: Mutex<Hands>,
@@ -64,6 +67,8 @@ pub(super) struct Hands {
     /// Every delivery up to this one was brought here. One that was lost on the way was not, and an
     /// ack of all up to a later one would end it.
     seen: DeliveryTag,
+    /// Takes whose consumer was told to end, and no other is known to keep what is in hands of them.
+    bare: HashSet<u64>,
     /// What the server believes of this channel and what is known here differ.
     spoilt: bool,
 }
@@ -107,6 +112,23 @@ impl Hands {
     /// The consumer of a take, which is to end.
     pub(super) fn dismiss(&mut self, take: u64) -> Option<Consumer> {
         self.keepers.remove(&take).map(|(_, consumer)| consumer)
+    }
+
+    /// Nobody keeps what is open of a take, for a moment.
+    pub(super) fn bare(&mut self, take: u64) {
+        self.bare.insert(take);
+    }
+
+    /// Somebody keeps it, or nothing is left to be kept.
+    pub(super) fn covered(&mut self, take: u64) {
+        self.bare.remove(&take);
+    }
+
+    /// Takes out what nobody keeps: a node of a cluster that is killed takes it along.
+    fn unkept(&mut self) -> Vec<Held> {
+        let Self { open, held, bare, .. } = self;
+        let unkept = |tag: &DeliveryTag| open.get(tag).is_some_and(|take| bare.contains(take));
+        held.extract_if(|tag, _| unkept(tag)).map(|(_, held)| held).collect()
     }
 
     /// Whether this consumer still is to keep what is in hands of its take.
@@ -159,11 +181,9 @@ impl Claim {
         self.held.as_ref()
     }
 
-    /// It ends: every number that it has.
-    pub(super) fn end(mut self) -> Vec<DeliveryTag> {
-        let mut tags = self.held.take().map(|held| held.also).unwrap_or_default();
-        tags.push(self.tag);
-        tags
+    /// It ends: its number, and what it was.
+    pub(super) fn end(mut self) -> (DeliveryTag, Option<Held>) {
+        (self.tag, self.held.take())
     }
 }
 
@@ -182,6 +202,7 @@ impl Lane {
         queue: QueueName,
         channel: Channel,
         wait: Duration,
+        lost: Option<Arc<Lost>>,
     ) -> Self {
         Self {
             id,
@@ -189,6 +210,7 @@ impl Lane {
             queue,
             channel,
             wait,
+            lost,
             born: Instant::now(),
             takes: AtomicU64::new(0),
             hands: Mutex::default(),
@@ -221,6 +243,15 @@ impl Lane {
         self.hands().spoilt
     }
 
+    /// What could not be given back is as it was, but too late for anything else.
+    pub(super) fn put_back(&self, kept: Vec<(DeliveryTag, u64, Held)>) {
+        let (now, mut hands) = (Instant::now(), self.hands());
+        for (tag, take, held) in kept {
+            hands.open.insert(tag, take);
+            hands.held.insert(tag, Held { until: now, ..held });
+        }
+    }
+
     pub(super) fn spoil(&self) {
         self.hands().spoilt = true;
     }
@@ -246,6 +277,7 @@ impl Lane {
     /// A consumer that keeps what is in hands of a take; it ends here when nothing is.
     pub(super) fn keep(&self, take: u64, number: u64, consumer: Consumer) {
         let mut hands = self.hands();
+        hands.covered(take);
         if hands.left(take) > 0 {
             hands.keepers.insert(take, (number, consumer));
         }
@@ -287,7 +319,11 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
+        let sound = self.channel.status().connected();
         let hands = self.hands.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lost) = self.lost.as_ref().filter(|_| !sound) {
+            lost.tell(&self.queue, hands.unkept());
+        }
         if !hands.keepers.is_empty() {
             // The client closes a channel that nobody has, but for its own consumers. It is written
             // by being asked for; nobody waits for the answer.
@@ -337,6 +373,30 @@ mod tests {
         assert_eq!(hands.seen, 2);
     }
 
+    fn held(body: &'static str) -> Held {
+        Held {
+            until: Instant::now(),
+            attempt: 1,
+            body: Bytes::from(body),
+            properties: BasicProperties::default(),
+            also: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_nobody_keeps_is_what_may_be_lost() {
+        let mut hands = hands(&[1, 2], 4);
+        hands.open.extend([(3, 1), (4, 2)]);
+        hands.held.extend([(1, held("one")), (3, held("three")), (4, held("four"))]);
+        hands.bare(0);
+        hands.bare(2);
+        hands.covered(2);
+        let bodies: Vec<_> = hands.unkept().into_iter().map(|held| held.body).collect();
+        assert_eq!(bodies, ["one"], "2 is being settled, and the others are kept");
+        assert!(hands.unkept().is_empty());
+        assert_eq!(hands.held.len(), 2);
+    }
+
     fn delivery(tag: DeliveryTag, data: &str) -> Delivery {
         let properties = BasicProperties::default();
         let mut delivery = Delivery::mock(tag, "".into(), "".into(), true, data.into());
@@ -349,14 +409,7 @@ mod tests {
         let mut hands = hands(&[1, 2, 3], 3);
         hands.open.insert(3, 1);
         for (tag, body) in [(1, "one"), (2, "one"), (3, "three")] {
-            let held = Held {
-                until: Instant::now(),
-                attempt: 1,
-                body: Bytes::from(body),
-                properties: BasicProperties::default(),
-                also: Vec::new(),
-            };
-            hands.held.insert(tag, held);
+            hands.held.insert(tag, held(body));
         }
         assert!(hands.again(0, &delivery(4, "one")));
         assert!(hands.again(0, &delivery(5, "one")));

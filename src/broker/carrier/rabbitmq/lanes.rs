@@ -11,6 +11,7 @@ use lapin::uri::AMQPUri;
 use super::RabbitLimits;
 use super::lane::Lane;
 use super::link::Link;
+use super::lost::Lost;
 use super::trouble::Trouble;
 use crate::broker::carrier::{CarrierError, Handle};
 use crate::domain::QueueName;
@@ -24,6 +25,8 @@ pub(super) struct Lanes {
     kept: usize,
     age: Duration,
     wait: Duration,
+    /// Told of what goes with a node, if there are several.
+    lost: Option<Arc<Lost>>,
     next: AtomicU64,
     all: RwLock<HashMap<u64, Arc<Lane>>>,
     idle: Mutex<HashMap<QueueName, Vec<Arc<Lane>>>>,
@@ -36,13 +39,14 @@ macro_rules! locked {
 }
 
 impl Lanes {
-    pub(super) fn new(addresses: &[AMQPUri], limits: &RabbitLimits) -> Self {
+    pub(super) fn new(addresses: &[AMQPUri], limits: &RabbitLimits, lost: Arc<Lost>) -> Self {
         Self {
             link: Link::new(addresses, "rowmill in", limits),
             process: fastrand::u64(..),
             kept: limits.channels_kept,
             age: limits.channel_age,
             wait: limits.answer_wait,
+            lost: (addresses.len() > 1).then_some(lost),
             next: AtomicU64::new(0),
             all: RwLock::default(),
             idle: Mutex::default(),
@@ -57,7 +61,8 @@ impl Lanes {
         }
         let (channel, generation) = self.link.channel().await?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let lane = Arc::new(Lane::new(id, generation, queue.clone(), channel, self.wait));
+        let (queue, lost) = (queue.clone(), self.lost.clone());
+        let lane = Arc::new(Lane::new(id, generation, queue, channel, self.wait, lost));
         let mut all = locked!(self.all.write());
         all.retain(|_, lane| lane.sound());
         all.insert(id, Arc::clone(&lane));

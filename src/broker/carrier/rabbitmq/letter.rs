@@ -15,6 +15,10 @@ use crate::broker::carrier::{Failed, Parcel, REASON};
 /// How many deliveries a message had before it was sent anew, after a delay: the server counts those
 /// of one life only.
 const ATTEMPTS: &str = "rowmill-attempts";
+/// When a message in a delay queue is due, in milliseconds since 1970 (UTC).
+const DUE: &str = "rowmill-due";
+/// The type of a message that asks whether its queue is there, and says nothing else.
+const PROBE: &str = "rowmill-probe";
 /// What stands before an attribute's name that the server would take for its own.
 const ESCAPE: &str = "rowmill-attribute-";
 /// How much of a reason travels, in bytes.
@@ -44,8 +48,10 @@ pub(super) struct Letter {
 /// What is changed of a message that is sent anew.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Anew<'a> {
-    /// It goes on where it was, later: this many deliveries are behind it.
-    Later(u32),
+    /// It goes on where it was, later: this many deliveries are behind it, and it is due then.
+    Later(u32, Option<i64>),
+    /// It waited in a delay queue and is due.
+    Due,
     /// It goes to the dead, and why.
     Dead(&'a str),
     /// A new life.
@@ -53,15 +59,21 @@ pub(super) enum Anew<'a> {
 }
 
 impl Letter {
-    /// A parcel for a queue.
+    /// A parcel for a queue, or for a delay queue until it is due.
     ///
     /// # Errors
     /// [`Failed::Refused`]: it does not fit.
-    pub(super) fn of(parcel: Parcel, key: ShortString, sizes: Sizes) -> Result<Self, Failed> {
+    pub(super) fn of(
+        parcel: Parcel,
+        key: ShortString,
+        due_ms: Option<i64>,
+        sizes: Sizes,
+    ) -> Result<Self, Failed> {
         let mut headers = BTreeMap::new();
         for (name, value) in parcel.attributes {
             headers.insert(header(&name)?, AMQPValue::LongString(value.into()));
         }
+        headers.extend(due_ms.map(|due_ms| (DUE.into(), AMQPValue::LongLongInt(due_ms))));
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_delivery_mode(PERSISTENT)
@@ -86,8 +98,14 @@ impl Letter {
             kept.map(|(name, value)| (name.clone(), value.clone())).collect()
         });
         match how {
-            Anew::Later(attempts) => {
+            Anew::Later(attempts, due_ms) => {
                 headers.insert(ATTEMPTS.into(), AMQPValue::LongLongInt(attempts.into()));
+                headers.extend(due_ms.map(|due_ms| (DUE.into(), AMQPValue::LongLongInt(due_ms))));
+            }
+            Anew::Due => {
+                // Deliveries to whoever brings it on are none.
+                let attempts = number(properties, ATTEMPTS);
+                headers.extend(attempts.map(|n| (ATTEMPTS.into(), AMQPValue::LongLongInt(n))));
             }
             Anew::Dead(reason) => {
                 let end = reason.floor_char_boundary(REASON_BYTES);
@@ -108,6 +126,12 @@ impl Letter {
             priority with_priority correlation_id with_correlation_id reply_to with_reply_to
             message_id with_message_id timestamp with_timestamp kind with_type app_id with_app_id);
         Self::checked(key, body.clone(), kept, headers, sizes)
+    }
+
+    /// A message that is lost or answered for by whether its queue is there.
+    pub(super) fn probe(key: ShortString) -> Self {
+        let properties = BasicProperties::default().with_type(PROBE.into());
+        Self { key, body: Bytes::new(), properties }
     }
 
     fn checked(
@@ -143,12 +167,25 @@ pub(super) fn id(properties: &BasicProperties) -> Option<String> {
 
 /// Which delivery this is, from 1 on.
 pub(super) fn attempt(properties: &BasicProperties) -> u32 {
-    let Some(headers) = properties.headers() else { return 1 };
-    let number = |name: &str| headers.inner().get(name).and_then(integer).unwrap_or(0).max(0);
+    let number = |name: &str| number(properties, name).unwrap_or(0).max(0);
     // From 4.3 on the server counts failures by one number and deliveries by another.
     let before = number("x-acquired-count").max(number("x-delivery-count"));
     let all = before.saturating_add(number(ATTEMPTS)).saturating_add(1);
     u32::try_from(all).unwrap_or(u32::MAX)
+}
+
+/// When a message in a delay queue is due, in milliseconds since 1970 (UTC), if it says so.
+pub(super) fn due_ms(properties: &BasicProperties) -> Option<i64> {
+    number(properties, DUE)
+}
+
+/// Whether it is no message, but asked for its queue.
+pub(super) fn is_probe(properties: &BasicProperties) -> bool {
+    properties.kind().as_ref().is_some_and(|kind| kind.as_str() == PROBE)
+}
+
+fn number(properties: &BasicProperties, header: &str) -> Option<i64> {
+    properties.headers().as_ref()?.inner().get(header).and_then(integer)
 }
 
 /// What travels beside it. A message that the server itself gave to the dead says so as its reason.
@@ -167,23 +204,23 @@ pub(super) fn attributes(properties: &BasicProperties) -> BTreeMap<String, Strin
     attributes
 }
 
-/// Why the server gave it up last, if it did. A delay's end is an expiry to it, and no death.
+/// Why the server gave it up last, if it did.
 fn death(headers: &FieldTable) -> Option<String> {
     let deaths = headers.inner().get("x-death")?.as_array()?;
     let AMQPValue::FieldTable(last) = deaths.as_slice().first()? else { return None };
     let reason = text(last.inner().get("reason")?)?;
-    match reason.as_str() {
-        "expired" => None,
+    Some(match reason.as_str() {
         "delivery_limit" => {
-            Some("RabbitMQ gave it up: it was delivered too often and never settled".to_owned())
+            "RabbitMQ gave it up: it was delivered too often and never settled".to_owned()
         }
-        other => Some(format!("RabbitMQ gave it up: {other}")),
-    }
+        other => format!("RabbitMQ gave it up: {other}"),
+    })
 }
 
 /// Whether a header is the server's note, or this driver's.
 fn ours(name: &str) -> bool {
-    matches!(name, "CC" | "BCC" | "x-death" | "x-delivery-count" | "x-acquired-count" | ATTEMPTS)
+    let own = ["CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", ATTEMPTS, DUE];
+    own.contains(&name)
         || ["x-first-death-", "x-last-death-", "x-opt-"].iter().any(|own| name.starts_with(own))
 }
 
@@ -261,13 +298,14 @@ mod tests {
     }
 
     fn letter(parcel: Parcel) -> Result<Letter, Failed> {
-        Letter::of(parcel, "q".into(), SIZES)
+        Letter::of(parcel, "q".into(), None, SIZES)
     }
 
     #[test]
     fn names_that_the_server_has_a_use_for_come_back_as_they_went() {
-        let all = ["CC", "BCC", "x-death", "x-delivery-count", ATTEMPTS, "a", ESCAPE, "x-own", ""];
-        let sent = parcel(&all.map(|name| (name, "v")));
+        let servers = ["CC", "BCC", "x-death", "x-delivery-count"];
+        let all = [&servers[..], &[ATTEMPTS, DUE, "a", ESCAPE, "x-own", ""]].concat();
+        let sent = parcel(&all.iter().map(|name| (*name, "v")).collect::<Vec<_>>());
         let letter = letter(sent.clone()).unwrap();
         let headers = letter.properties.headers().as_ref().unwrap();
         assert!(!headers.contains_key("CC") && headers.contains_key("rowmill-attribute-CC"));
@@ -306,8 +344,14 @@ mod tests {
         let send = |properties: &BasicProperties, how| {
             Letter::anew(&Bytes::new(), properties, how, "q".into(), SIZES).unwrap().properties
         };
-        let later = send(&properties, Anew::Later(7));
-        assert_eq!(attempt(&later), 8);
+        let later = send(&properties, Anew::Later(7, Some(5)));
+        assert_eq!((attempt(&later), due_ms(&later)), (8, Some(5)));
+        // However often it is looked at meanwhile.
+        let mut looked_at = later.headers().clone().unwrap();
+        looked_at.insert("x-delivery-count".into(), AMQPValue::LongLongInt(9));
+        let due = send(&later.clone().with_headers(looked_at), Anew::Due);
+        assert_eq!((attempt(&due), due_ms(&due)), (8, None));
+        assert_eq!(attributes(&due), attributes(&properties));
         assert_eq!(attributes(&later), attributes(&properties));
         assert_eq!((later.user_id(), later.expiration()), (&None, &None));
         assert_eq!(later.app_id(), &Some("p".into()));
@@ -327,7 +371,7 @@ mod tests {
         };
         headers.insert("x-death".into(), death("delivery_limit"));
         assert!(attributes(&with(&headers))[REASON].contains("too often"));
-        headers.insert("x-death".into(), death("expired"));
-        assert!(!attributes(&with(&headers)).contains_key(REASON));
+        headers.insert("x-death".into(), death("maxlen"));
+        assert!(attributes(&with(&headers))[REASON].ends_with("maxlen"));
     }
 }

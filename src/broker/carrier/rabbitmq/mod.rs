@@ -6,9 +6,10 @@
 //!
 //! - `post` and `send`: letters to the server, confirmed, and tried again.
 //! - `take`, `lane`, `lanes`: consumers, one a take, and what they brought until it is settled.
-//!   `settle`: how that is written, and how what is in hands survives a node of a cluster.
+//!   `settle`, `lost`: how that is written, and how what is in hands survives a node of a cluster.
 //! - `ends`: how deliveries end. `warden`: how those end that nobody settles.
 //! - `places`, `delays`, `known`: queues, delay queues, and what this process was told of them.
+//!   `agenda`, `porter`: how what is due comes from the one to the other.
 //! - `address`, `link`, `trouble`: where servers are, connections that come back, and what errors mean.
 //!
 //! What is peculiar here:
@@ -17,8 +18,10 @@
 //!   lost it comes again. The ack deadline is kept by this process; the server has one of its own for
 //!   everything (`consumer_timeout`, 30 minutes unless it is told otherwise), past which it closes the
 //!   channel with all that is held on it.
-//! - *Delays are steps* (see `delays`), a week at most, and never early. Released with a delay, a
-//!   parcel is a new message: one that is sent twice when the process dies between sending and acking.
+//! - *Delays are kept by rowmill* (see `delays`): any process that was told of the queue brings what is
+//!   due, and while none runs nothing comes. A week at most, and by the clocks of our machines. Released
+//!   with a delay, a parcel is a new message, and another one when it is due: one that is sent twice
+//!   when the process dies between sending and acking.
 //! - *A queue's arguments are fixed when it is made*: its dead queue, deliveries, retention and
 //!   capacity. To ask for others is unsupported; the ack deadline is this process's, and changes.
 //! - *A retention and a dead-letter exchange do not go together* (see `places`): then the limit of
@@ -32,6 +35,7 @@
 //! - *Delayed parcels and those in hands are not counted*, and nothing is shown without being taken.
 
 mod address;
+mod agenda;
 mod delays;
 mod ends;
 mod known;
@@ -39,7 +43,9 @@ mod lane;
 mod lanes;
 mod letter;
 mod link;
+mod lost;
 mod places;
+mod porter;
 mod post;
 mod send;
 mod settle;
@@ -59,9 +65,11 @@ use super::{
 use crate::domain::QueueName;
 
 pub use super::limits::RabbitLimits;
+use agenda::Agenda;
 use delays::Step;
 use known::Known;
 use lanes::Lanes;
+use lost::Lost;
 use post::Outward;
 use trouble::Pauses;
 use warden::Warden;
@@ -75,6 +83,8 @@ use warden::Warden;
 pub struct RabbitCarrier {
     shared: Arc<Shared>,
     warden: AbortHandle,
+    porter: AbortHandle,
+    lost: AbortHandle,
 }
 
 #[derive(Debug)]
@@ -85,6 +95,7 @@ struct Shared {
     takes: Arc<Semaphore>,
     known: Known,
     warden: Arc<Warden>,
+    agenda: Arc<Agenda>,
 }
 
 /// The URL is none of a RabbitMQ server.
@@ -103,12 +114,14 @@ impl RabbitCarrier {
     pub async fn connect(url: &str, limits: RabbitLimits) -> Result<Self, CarrierError> {
         let addresses =
             address::addresses(url).map_err(|why| CarrierError::Failed(Box::new(BadUrl(why))))?;
+        let lost: Arc<Lost> = Arc::default();
         let shared = Arc::new(Shared {
             outward: Outward::new(&addresses, &limits),
-            lanes: Lanes::new(&addresses, &limits),
+            lanes: Lanes::new(&addresses, &limits, Arc::clone(&lost)),
             takes: Arc::new(Semaphore::new(limits.takes.max(1))),
             known: Known::default(),
             warden: Arc::default(),
+            agenda: Arc::default(),
             limits,
         });
         let mut pauses = Pauses::new(&shared.limits, shared.limits.patience);
@@ -121,7 +134,10 @@ impl RabbitCarrier {
         }
         let watch = warden::watch(Arc::downgrade(&shared), Arc::clone(&shared.warden));
         let warden = tokio::spawn(watch).abort_handle();
-        Ok(Self { shared, warden })
+        let walk = agenda::walk(Arc::downgrade(&shared), Arc::clone(&shared.agenda));
+        let porter = tokio::spawn(walk).abort_handle();
+        let lost = tokio::spawn(lost::resend(Arc::downgrade(&shared), lost)).abort_handle();
+        Ok(Self { shared, warden, porter, lost })
     }
 
     /// Takes leave of the server; what is in hands comes again. Dropping does it without waiting.
@@ -134,6 +150,8 @@ impl RabbitCarrier {
 impl Drop for RabbitCarrier {
     fn drop(&mut self) {
         self.warden.abort();
+        self.porter.abort();
+        self.lost.abort();
     }
 }
 
@@ -151,6 +169,10 @@ impl Carrier for RabbitCarrier {
 
     async fn ensure(&self, queue: &CarrierQueue) -> Result<(), CarrierError> {
         self.shared.ensure(queue).await
+    }
+
+    async fn could_ensure(&self, queue: &CarrierQueue) -> Result<(), CarrierError> {
+        self.shared.could_ensure(queue).await
     }
 
     async fn remove(&self, queue: &QueueName) -> Result<(), CarrierError> {

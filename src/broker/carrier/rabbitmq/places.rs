@@ -12,8 +12,10 @@ use futures::future::join_all;
 use lapin::Channel;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use tokio::time::Instant;
 
 use super::Shared;
+use super::agenda::Place;
 use super::delays::Step;
 use super::link::within;
 use super::trouble::{Pauses, Trouble};
@@ -29,7 +31,23 @@ impl Shared {
         let name = queue.name.as_str();
         self.patiently(&queue.name, || self.make(name.into(), arguments(queue))).await?;
         self.known.put(queue);
+        // Others may have made parcels of it wait, and be gone.
+        self.agenda.visit(Place::queue(&queue.name), Instant::now());
         Ok(())
+    }
+
+    /// See [`Carrier::could_ensure`](crate::broker::carrier::Carrier::could_ensure): the server says
+    /// what a queue was made with only by refusing to make it in another way.
+    pub(super) async fn could_ensure(&self, queue: &CarrierQueue) -> Result<(), CarrierError> {
+        let name = || ShortString::from(queue.name.as_str());
+        let compare = || async {
+            match self.declare(name(), FieldTable::default(), true).await {
+                Ok(_) => self.declare(name(), arguments(queue), false).await.map(drop),
+                Err(Trouble::Missing) => Ok(()),
+                Err(trouble) => Err(trouble),
+            }
+        };
+        self.patiently(&queue.name, compare).await
     }
 
     /// See [`Carrier::remove`](crate::broker::carrier::Carrier::remove).
@@ -42,6 +60,7 @@ impl Shared {
         };
         self.patiently(queue, delete).await?;
         self.known.forget(queue);
+        self.agenda.forget(queue);
         self.lanes.forget(queue);
         Ok(())
     }
@@ -76,8 +95,7 @@ impl Shared {
         // For a queue that is not there, nothing is to wait.
         self.waiting(queue).await?;
         let mut arguments = quorum();
-        arguments.insert("x-message-ttl", AMQPValue::LongLongInt(millis(step.millis())));
-        dead_letters(&mut arguments, queue);
+        arguments.insert("x-delivery-limit", AMQPValue::LongLongInt(ANY_NUMBER));
         self.make(step.queue(queue), table(arguments)).await?;
         self.known.put_delay(queue, step);
         Ok(())

@@ -3,18 +3,19 @@
 use lapin::types::ShortString;
 
 use super::Shared;
-use super::delays::Step;
+use super::agenda::Place;
+use super::delays::Later;
 use super::letter::{Letter, Sizes};
 use super::post::Posted;
 use super::trouble::{Pauses, Trouble};
 use crate::broker::carrier::{CarrierError, Each, Failed, Parcel};
 use crate::domain::QueueName;
 
-/// A letter, and the delay queue it goes to if it goes to one.
+/// A letter, and how long it is to wait in a delay queue if it goes to one.
 #[derive(Debug)]
 pub(super) struct Addressed {
     pub(super) letter: Letter,
-    pub(super) step: Option<Step>,
+    pub(super) later: Option<Later>,
 }
 
 impl Shared {
@@ -26,10 +27,11 @@ impl Shared {
     ) -> Result<Vec<Each>, CarrierError> {
         let (mut letters, mut answers) = (Vec::new(), Vec::with_capacity(parcels.len()));
         for parcel in parcels {
-            let letter = Step::of(parcel.delay).and_then(|step| {
+            let letter = Later::of(parcel.delay).and_then(|later| {
                 let own = || ShortString::from(queue.as_str());
-                let key = step.map_or_else(own, |step| step.queue(queue));
-                Ok(Addressed { letter: Letter::of(parcel, key, self.sizes())?, step })
+                let key = later.map_or_else(own, |later| later.step.queue(queue));
+                let due_ms = later.map(|later| later.due_ms);
+                Ok(Addressed { letter: Letter::of(parcel, key, due_ms, self.sizes())?, later })
             });
             answers.push(letter.map(|letter| letters.push(letter)));
         }
@@ -87,6 +89,11 @@ impl Shared {
         if round.missing > 0 && round.kept == 0 {
             return Err(CarrierError::NoQueue(queue.clone()));
         }
+        for (addressed, answer) in letters.iter().zip(&round.answers) {
+            if let (Some(later), Some(Ok(()))) = (addressed.later, answer) {
+                self.agenda.visit(Place::delay(queue, later.step), later.until);
+            }
+        }
         Ok(round.answers.into_iter().map(|answer| answer.unwrap_or(Err(Failed::Over))).collect())
     }
 
@@ -102,9 +109,9 @@ impl Shared {
         left: &[usize],
     ) -> Result<Vec<Posted>, Trouble> {
         let left: Vec<&Addressed> = left.iter().filter_map(|at| letters.get(*at)).collect();
-        for step in left.iter().filter_map(|addressed| addressed.step) {
-            if !self.known.has_delay(queue, step) {
-                self.make_delay(queue, step).await?;
+        for later in left.iter().filter_map(|addressed| addressed.later) {
+            if !self.known.has_delay(queue, later.step) {
+                self.make_delay(queue, later.step).await?;
             }
         }
         let mut room = u64::MAX;
@@ -112,8 +119,8 @@ impl Shared {
             room = capacity.saturating_sub(self.waiting(queue).await?);
         }
         let mut fits = |addressed: &&Addressed| {
-            let fits = addressed.step.is_some() || room > 0;
-            room = room.saturating_sub(u64::from(addressed.step.is_none()));
+            let fits = addressed.later.is_some() || room > 0;
+            room = room.saturating_sub(u64::from(addressed.later.is_none()));
             fits
         };
         let fits: Vec<bool> = left.iter().map(&mut fits).collect();
@@ -189,7 +196,7 @@ impl Round {
                     self.answers[at] = Some(Ok(()));
                 }
                 Posted::Returned => {
-                    let delayed = letters.get(at).is_some_and(|letter| letter.step.is_some());
+                    let delayed = letters.get(at).is_some_and(|letter| letter.later.is_some());
                     if delayed && !self.returned.contains(&at) {
                         self.returned_delayed = true;
                         self.returned.push(at);

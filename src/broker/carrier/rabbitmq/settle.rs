@@ -9,6 +9,9 @@
 //! touches, and then has keepers for what is left of them. Settlements that are asked for while one is
 //! under way go together in the next.
 //!
+//! Between the one and the other nobody keeps it: when the node dies then, it lies there until the node
+//! is back. So what was in hands in that moment is sent anew (see `lost`), if there are other nodes.
+//!
 //! A queue whose members move may send a keeper something all the same: what is in hands, a second
 //! time, which ends with the first; or what came too late, which is given back.
 
@@ -94,6 +97,7 @@ impl Lane {
 
     /// Writes that a take's consumer ends.
     pub(super) fn unsubscribe(&self, take: u64) -> BoxFuture<'static, Said<()>> {
+        self.hands().bare(take);
         let channel = self.channel.clone();
         written(
             async move { channel.basic_cancel(name(take), BasicCancelOptions::default()).await },
@@ -183,12 +187,20 @@ impl Lane {
             return;
         }
         let (mut acks, mut requeues, mut tells) = (Vec::new(), Vec::new(), Vec::new());
+        let mut back = Vec::new();
         for Asked { claims, end, tell } in all {
-            let tags = match end {
-                End::Ack => &mut acks,
-                End::Requeue => &mut requeues,
-            };
-            tags.extend(claims.into_iter().flat_map(Claim::end));
+            for (tag, held) in claims.into_iter().map(Claim::end) {
+                let tags = match end {
+                    End::Ack => &mut acks,
+                    End::Requeue => &mut requeues,
+                };
+                tags.push(tag);
+                tags.extend(held.iter().flat_map(|held| &held.also));
+                let take = self.hands().take_of(tag);
+                if let (End::Requeue, Some(take), Some(held)) = (end, take, held) {
+                    back.push((tag, take, held));
+                }
+            }
             tells.push(tell);
         }
         acks.sort_unstable();
@@ -223,6 +235,7 @@ impl Lane {
         let settled = within(self.wait, read).await;
         if settled.is_err() {
             self.spoil();
+            self.put_back(back);
         }
         for tell in tells {
             // Whoever is gone needs no answer.
@@ -240,8 +253,14 @@ impl Lane {
     }
 
     fn keepers(&self, takes: &BTreeSet<u64>) -> Keepers {
-        let left = takes.iter().map(|take| (*take, self.hands().left(*take)));
-        let left: Vec<_> = left.filter(|(_, left)| *left > 0).collect();
+        let mut left = Vec::new();
+        for take in takes {
+            let mut hands = self.hands();
+            match hands.left(*take) {
+                0 => hands.covered(*take),
+                some => left.push((*take, some)),
+            }
+        }
         left.into_iter().map(|(take, left)| (take, self.keeper(take, left))).collect()
     }
 

@@ -150,6 +150,9 @@ impl Shared {
             let _one = lane.settling.lock().await;
             let taken = hold(brought);
             let keeper = (!taken.is_empty()).then(|| lane.keeper(take, taken.len()));
+            if keeper.is_none() {
+                lane.hands().covered(take);
+            }
             let given = answer.send(Ok(taken));
             if let Some(keeper) = keeper {
                 match within(self.limits.answer_wait, keeper).await {
