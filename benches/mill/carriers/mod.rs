@@ -4,8 +4,8 @@
 //! queue, the ledger on PostgreSQL, outcomes recorded or not. The bare loop is written as its engine
 //! wants it and promises as much: every message is confirmed as kept before its publish is over, none
 //! leaves its queue before it is acked, and the ack of the last is part of the time. Both sides send
-//! the same messages from as many producers in batches as large, to as many consumers that ask for as
-//! many at a time. The time of a phase ends with its last message, and not with the waits of those who
+//! the same messages, each with an id and when it was sent, from as many producers in batches as large,
+//! to as many consumers that ask for as many at a time. The time of a phase ends with its last message, and not with the waits of those who
 //! found nothing more.
 
 mod rabbitmq;
@@ -16,7 +16,7 @@ mod sqs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -50,6 +50,15 @@ const ENGINES: [Engine; 3] = [
 struct Message {
     data: String,
     attributes: BTreeMap<String, String>,
+}
+
+/// The attribute in which a message says when it was sent, as ours do.
+const CREATED: &str = "rowmill-created";
+
+/// What stands there: milliseconds since 1970.
+fn created() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    now.as_millis().to_string()
 }
 
 /// The messages of one run, cut into what one publish sends.

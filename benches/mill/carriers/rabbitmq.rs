@@ -15,7 +15,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::time::timeout;
 
-use super::{Done, Message, Producer, Side, WAIT};
+use super::{CREATED, Done, Message, Producer, Side, WAIT, created};
 
 /// How long the rest of a batch is waited for: what is there comes without a pause.
 const GATHER: Duration = Duration::from_millis(5);
@@ -91,11 +91,14 @@ pub(super) struct Sender {
 
 impl Producer for Sender {
     async fn publish(&mut self, messages: Vec<Message>) {
+        let created = created();
         let publish = async |message: Message| {
             let header = |(name, value): (String, String)| {
                 (ShortString::from(name), AMQPValue::LongString(value.into()))
             };
-            let headers: BTreeMap<_, _> = message.attributes.into_iter().map(header).collect();
+            let attributes = message.attributes.into_iter();
+            let attributes = attributes.chain([(CREATED.to_owned(), created.clone())]);
+            let headers: BTreeMap<_, _> = attributes.map(header).collect();
             let properties = BasicProperties::default()
                 .with_content_type("application/json".into())
                 .with_delivery_mode(2)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, Pipeline, cmd};
 
-use super::{Done, Message, PATIENCE, Producer, Side, WAIT};
+use super::{CREATED, Done, Message, PATIENCE, Producer, Side, WAIT, created};
 
 const GROUP: &str = "bench";
 
@@ -81,9 +81,11 @@ pub(super) struct Sender {
 impl Producer for Sender {
     async fn publish(&mut self, messages: Vec<Message>) {
         let mut pipeline = Pipeline::with_capacity(messages.len());
+        let created = created();
         for message in &messages {
             let command = pipeline.cmd("XADD").arg(&self.stream).arg("*");
             command.arg("id").arg(uuid::Uuid::new_v4().to_string()).arg("data").arg(&message.data);
+            command.arg(CREATED).arg(&created);
             for (name, value) in &message.attributes {
                 command.arg(name).arg(value);
             }

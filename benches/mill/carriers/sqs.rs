@@ -12,7 +12,7 @@ use aws_sdk_sqs::types::{
 };
 use futures::{StreamExt, stream};
 
-use super::{Done, Message, Producer, Side};
+use super::{CREATED, Done, Message, Producer, Side, created};
 
 /// Entries of a request.
 const TEN: usize = 10;
@@ -95,12 +95,14 @@ impl Bare {
             let value = MessageAttributeValue::builder().data_type("String").string_value(text);
             value.build().unwrap()
         };
+        let created = created();
         let entry = |(n, message): (usize, &Message)| {
             let attributes = message.attributes.iter();
             let attributes = attributes.map(|(name, value)| (name.clone(), text(value)));
             let id = uuid::Uuid::new_v4().to_string();
             let entry = Entry::builder().id(n.to_string()).message_body(&message.data);
             let entry = entry.set_message_attributes(Some(attributes.collect()));
+            let entry = entry.message_attributes(CREATED, text(&created));
             entry.message_attributes("id", text(&id)).build().unwrap()
         };
         let entries = messages.iter().enumerate().map(entry).collect();

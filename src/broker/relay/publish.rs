@@ -18,7 +18,7 @@ use crate::broker::contract::{
 use crate::broker::fanout::route;
 use crate::broker::publishes::{NotPublished, Placed, same_answer};
 use crate::domain::number::named;
-use crate::domain::{RowOfUpload, TopicName};
+use crate::domain::{QueueName, RowOfUpload, TopicName};
 use crate::store::StoreError;
 use crate::store::control::{Routes, UploadState};
 use crate::store::log::{
@@ -180,11 +180,12 @@ impl<C: Carrier> Inner<C> {
                 self.names.forget();
                 return Err(BrokerError::NoTopic(name.clone()));
             }
-            let (placed, copies) = match self.send_messages(&routes, &messages, &numbers).await {
+            let (copies, segments) = match self.send_messages(&routes, &messages, &numbers).await {
                 Err(BrokerError::NoQueue(_)) => continue,
                 sent => sent?,
             };
             if let Some(once) = once {
+                let placed = placed(&routes, &segments, &numbers);
                 let answer = serde_json::to_string(&placed)
                     .map_err(|error| BrokerError::Store(Box::new(error)))?;
                 let Once { key, fingerprint } = once;
@@ -196,19 +197,20 @@ impl<C: Carrier> Inner<C> {
         Err(LogError::RoutesChanged.into())
     }
 
+    /// Answers of each message its copies, and by what segments they came to be.
     async fn send_messages(
         &self,
         routes: &Arc<Routes>,
         messages: &[MessageBody],
         numbers: &[i64],
-    ) -> Result<(Vec<Vec<Placed>>, Vec<Vec<CopyOf>>), BrokerError> {
+    ) -> Result<(Vec<Vec<CopyOf>>, Vec<NewSegment>), BrokerError> {
         let now_ms = self.store.clock.now_ms();
         let routed = route(routes, messages.len(), |at, name| {
             messages.get(at)?.attributes.get(name).map(|value| Cow::Borrowed(value.as_str()))
         });
-        let mut placed = vec![vec![]; messages.len()];
+        let mut copies: Vec<Vec<CopyOf>> = vec![vec![]; messages.len()];
         let mut sends = vec![];
-        for segment in routed.segments {
+        for segment in &routed.segments {
             let Some(route) = routes.queues.iter().find(|route| route.queue == segment.queue)
             else {
                 continue;
@@ -218,19 +220,22 @@ impl<C: Carrier> Inner<C> {
             let times = Times { now_ms, delay: segment.delay, retention: segment.retention };
             let places = offsets(&segment.taken, messages.len());
             for at in &places {
-                if let (Some(copies), Some(number)) = (placed.get_mut(*at), numbers.get(*at)) {
-                    copies.push(Placed::new(&segment, route.name.as_str(), *number));
+                if let (Some(copies), Some(number)) = (copies.get_mut(*at), numbers.get(*at)) {
+                    // An id costs a keyed hash: each is made once, for the answer and for the parcel.
+                    copies.push(CopyOf {
+                        queue: route.name.clone(),
+                        id: self.id_of(segment.queue, *number),
+                        delay: segment.delay,
+                        retention: segment.retention,
+                    });
                 }
             }
             sends.push((route, times, places));
         }
-        // An id costs a keyed hash: each is made once, for the parcel and for the answer.
-        let copies = self.copies(&placed)?;
-        let make = |queue: QueueId, times: Times, at: usize| {
+        let make = |queue: &QueueName, times: Times, at: usize| {
             let body = messages.get(at)?;
-            let place = placed.get(at)?.iter().position(|placed| placed.queue() == queue)?;
-            let id = copies.get(at)?.get(place)?.id.to_string();
-            Some(parcel(id, body.data.clone(), body.attributes.clone(), times))
+            let copy = copies.get(at)?.iter().find(|copy| copy.queue == *queue)?;
+            Some(parcel(copy.id.to_string(), body.data.clone(), body.attributes.clone(), times))
         };
         let most = self.carrier.abilities().parcel_bytes;
         for (route, times, places) in &sends {
@@ -248,7 +253,7 @@ impl<C: Carrier> Inner<C> {
             }
         }
         for (route, times, places) in sends {
-            let make = |at| make(route.queue, times, at);
+            let make = |at| make(&route.name, times, at);
             let refused = self.send(&route.name, places, WhenFull::Fail, make).await?;
             if let Some((at, why)) = refused.first() {
                 let (n, queue) = (refused.len(), &route.name);
@@ -257,7 +262,7 @@ impl<C: Carrier> Inner<C> {
                 )));
             }
         }
-        Ok((placed, copies))
+        Ok((copies, routed.segments))
     }
 
     fn copies(&self, placed: &[Vec<Placed>]) -> Result<Vec<Vec<CopyOf>>, BrokerError> {
@@ -282,6 +287,22 @@ impl<C: Carrier> Inner<C> {
         let upload = self.store.control.upload(fence.upload).await?;
         Ok(upload.epoch == fence.epoch && states.contains(&upload.state))
     }
+}
+
+/// Of each message, its copies as a publish with a name remembers them.
+fn placed(routes: &Routes, segments: &[NewSegment], numbers: &[i64]) -> Vec<Vec<Placed>> {
+    let mut placed = vec![vec![]; numbers.len()];
+    for segment in segments {
+        let Some(route) = routes.queues.iter().find(|route| route.queue == segment.queue) else {
+            continue;
+        };
+        for at in offsets(&segment.taken, numbers.len()) {
+            if let (Some(copies), Some(number)) = (placed.get_mut(at), numbers.get(at)) {
+                copies.push(Placed::new(segment, route.name.as_str(), *number));
+            }
+        }
+    }
+    placed
 }
 
 fn offsets(taken: &Taken, n: usize) -> Vec<usize> {

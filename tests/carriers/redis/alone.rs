@@ -138,6 +138,27 @@ async fn a_send_waits_until_there_is_room() {
     timeout(PATIENCE, async { tokio::join!(sends, consumes) }).await.expect("there was room");
 }
 
+/// What is sent goes as one; a server that refuses that is waited for like one that is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_memory_takes_nothing_and_then_everything() {
+    let scene = Scene::<Redis>::own().await;
+    let queue = scene.queue("memory").await;
+    let mut server = scene.engine.raw().await;
+    let mut most = async |bytes: usize| {
+        let mut config = redis::cmd("CONFIG");
+        config.arg("SET").arg("maxmemory").arg(bytes).exec_async(&mut server).await.unwrap();
+    };
+    most(1).await;
+    let hasty = RedisLimits { patience: SHORT / 4, ..scene.engine.limits() };
+    let hasty = RedisCarrier::connect(&scene.engine.url, hasty).await.unwrap();
+    let sent = hasty.send(&queue, parcels(20)).await;
+    assert!(matches!(sent, Err(CarrierError::Outage(_))), "{sent:?}");
+    most(0).await;
+    assert_eq!(scene.engine.length(&queue).await, 0);
+    send(&hasty, &queue, parcels(20)).await;
+    assert_eq!(counted(&drain(&*scene.carrier, &queue).await).len(), 20);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_not_in_is_told_so_at_once() {
     let scene = Scene::<Redis>::shared().await;

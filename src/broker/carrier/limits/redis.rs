@@ -28,6 +28,8 @@ pub struct RedisLimits {
     /// How long the server may take to answer before the connection is given up.
     #[serde(with = "units::time")]
     pub answer: Duration,
+    /// Connections that calls share, at most; there are as many as calls were under way at once.
+    pub connections: usize,
     /// Connections for those who wait for parcels. Who finds none free looks now and then instead.
     pub readers: usize,
     /// How often is looked at what became due and what was held too long, while somebody takes.
@@ -71,6 +73,7 @@ impl Default for RedisLimits {
             pause_most: Duration::from_secs(1),
             connect: Duration::from_secs(5),
             answer: Duration::from_secs(10),
+            connections: 8,
             readers: 32,
             look_every: Duration::from_millis(250),
             look_at: 1_000,

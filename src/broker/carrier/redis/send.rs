@@ -1,5 +1,8 @@
-//! Sending: XADDs in pipelines; by a script where parcels wait for their time or a queue has its
+//! Sending: XADDs in transactions; by a script where parcels wait for their time or a queue has its
 //! capacity.
+//!
+//! A transaction is not there for its all or nothing, but because a server that flushes what it
+//! answers flushes once for it, where it flushes a pipeline in as many pieces as it reads it.
 
 use std::ops::Range;
 
@@ -9,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::entry::{field_count, fields, number, size};
 use super::queue::{Queue, Settings};
 use super::scripts::Call;
-use super::wire::{fault, is_passing};
+use super::wire::{self, fault, is_passing};
 use super::{RedisCarrier, millis};
 use crate::broker::carrier::{CarrierError, Each, Failed, Parcel};
 
@@ -39,6 +42,21 @@ impl Answers {
         let rest = || Err(why.clone());
         Ok(self.0.into_iter().map(|answer| answer.unwrap_or_else(rest)).collect())
     }
+}
+
+/// The commands that add parcels, a pipeline of them.
+fn adds(queue: &Queue, parcels: &[Parcel], open: &[usize]) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(open.len());
+    for n in open {
+        let parcel = &parcels[*n];
+        // The names of the attributes are not counted; it grows once, if at all.
+        let room = queue.keys.stream.len() + 2 * size(parcel);
+        let mut cmd = Cmd::with_capacity(4 + field_count(parcel), room);
+        cmd.arg("XADD").arg(&queue.keys.stream).arg("NOMKSTREAM").arg("*");
+        fields(parcel, |part| _ = cmd.arg(part));
+        pipeline.add_command(cmd);
+    }
+    pipeline
 }
 
 impl RedisCarrier {
@@ -126,7 +144,7 @@ impl RedisCarrier {
         }
     }
 
-    /// Adds parcels in one pipeline. Answers why those that are still open may work later.
+    /// Adds parcels in one go. Answers why those that are still open may work later.
     async fn add(
         &self,
         queue: &Queue,
@@ -134,17 +152,11 @@ impl RedisCarrier {
         open: &[usize],
         answers: &mut Answers,
     ) -> Result<Option<RedisError>, CarrierError> {
-        let mut pipeline = Pipeline::with_capacity(open.len());
-        for n in open {
-            let parcel = &parcels[*n];
-            // The names of the attributes are not counted; it grows once, if at all.
-            let room = queue.keys.stream.len() + 2 * size(parcel);
-            let mut cmd = Cmd::with_capacity(4 + field_count(parcel), room);
-            cmd.arg("XADD").arg(&queue.keys.stream).arg("NOMKSTREAM").arg("*");
-            fields(parcel, |part| _ = cmd.arg(part));
-            pipeline.add_command(cmd);
+        let mut added = self.wire.ask_all(adds(queue, parcels, open).atomic()).await;
+        if added.as_ref().is_err_and(wire::is_aborted) {
+            // One by one, so that each has an answer of its own.
+            added = self.wire.ask_all(&adds(queue, parcels, open)).await;
         }
-        let added = self.wire.ask_all(&pipeline).await;
         let added = added.map_err(|error| self.fault(error, queue))?;
         let mut passing = None;
         for (n, added) in open.iter().zip(added) {

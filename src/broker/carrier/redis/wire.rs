@@ -1,10 +1,13 @@
 //! The connections to the server, and patience with it.
 //!
-//! One connection is shared by all calls, which it answers in their order; nothing that blocks may
-//! go over it. Those who wait for parcels borrow one each of a few others. A connection that broke,
-//! or whose server did not answer in time, is left, and the call is made again on a new one, with
-//! pauses that grow, until the caller's patience ends.
+//! A few connections are shared by all calls; each answers those that go over it in their order, and
+//! nothing that blocks may. A call goes over the one that has the fewest under way, so that there are no
+//! more of them than calls at once: the server reads so much of each at a time and flushes once for all
+//! that it read, and what it answers on one is taken apart by one task. Those who wait for parcels borrow
+//! one each of some others. A connection that broke, or whose server did not answer in time, is left,
+//! and the call is made again on a new one, with pauses that grow, until the caller's patience ends.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex as Lock, PoisonError};
 use std::time::Duration;
 
@@ -26,12 +29,29 @@ use crate::domain::QueueName;
 pub(super) struct Wire {
     client: Client,
     limits: RedisLimits,
-    shared: Mutex<Shared>,
+    lines: Vec<Line>,
     readers: Semaphore,
     idle: Lock<Vec<MultiplexedConnection>>,
 }
 
-/// The connection that all share, and which one of those there were it is.
+/// A place for a connection that calls share.
+#[derive(Default)]
+struct Line {
+    /// Calls that are under way over it, or wait for it to be made.
+    calls: AtomicUsize,
+    shared: Mutex<Shared>,
+}
+
+/// A call that is under way over a line.
+struct OnLine<'a>(&'a Line);
+
+impl Drop for OnLine<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The connection of a line, and which one of those there were it is.
 #[derive(Default)]
 struct Shared {
     number: u64,
@@ -73,6 +93,11 @@ pub(super) fn is_passing(error: &RedisError) -> bool {
     kind || matches!(error.code(), Some("MISCONF" | "NOREPLICAS" | "OOM" | "BUSY"))
 }
 
+/// Whether a transaction was not done, nor any of it.
+pub(super) fn is_aborted(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort)
+}
+
 /// Whether the connection is of no use any more.
 fn broken(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Parse | ErrorKind::Io)
@@ -107,7 +132,7 @@ impl Wire {
         let wire = Self {
             client: Client::open(info)?,
             limits: limits.clone(),
-            shared: Mutex::default(),
+            lines: (0..limits.connections.max(1)).map(|_| Line::default()).collect(),
             readers: Semaphore::new(limits.readers),
             idle: Lock::default(),
         };
@@ -125,7 +150,8 @@ impl Wire {
         self.patiently(Request::Script(&call)).await
     }
 
-    /// The answers to several commands, each of which may be an error.
+    /// The answers to several commands, each of which may be an error; where they are a transaction,
+    /// `ExecAbort` when the server would not take them as one.
     pub(super) async fn ask_all(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
         match self.patiently(Request::Many(pipeline)).await?.value {
             Value::Array(answers) => Ok(answers),
@@ -138,18 +164,12 @@ impl Wire {
         let mut pause = self.limits.pause_first;
         let mut again = false;
         loop {
-            let error = match self.connection().await {
-                Ok((number, mut connection)) => match answer(&mut connection, request).await {
-                    Ok(value) => return Ok(Answer { value, again }),
-                    Err(error) => {
-                        if broken(&error) {
-                            again = true;
-                            self.leave(number).await;
-                        }
-                        error
-                    }
-                },
-                Err(error) => error,
+            let error = match self.over_a_line(request).await {
+                Ok(value) => return Ok(Answer { value, again }),
+                Err((error, sent)) => {
+                    again |= sent;
+                    error
+                }
             };
             if !is_passing(&error) || begun.elapsed() + pause > self.limits.patience {
                 return Err(error);
@@ -161,11 +181,30 @@ impl Wire {
         }
     }
 
-    /// The connection that all share; one try to make it, if there is none. Who waited for another's
-    /// try takes what came of that: a crowd that tried one after the other would outlast its patience.
-    async fn connection(&self) -> RedisResult<(u64, MultiplexedConnection)> {
+    /// One try; of an error, whether the server may have heard the request all the same.
+    async fn over_a_line(&self, request: Request<'_>) -> Result<Value, (RedisError, bool)> {
+        let Some(line) = self.lines.iter().min_by_key(|line| line.calls.load(Ordering::Relaxed))
+        else {
+            return Err(((ErrorKind::Client, "there are no connections").into(), false));
+        };
+        line.calls.fetch_add(1, Ordering::Relaxed);
+        let _under_way = OnLine(line);
+        let (number, mut connection) =
+            self.connection(line).await.map_err(|error| (error, false))?;
+        match answer(&mut connection, request).await {
+            Err(error) if broken(&error) => {
+                leave(line, number).await;
+                Err((error, true))
+            }
+            answer => answer.map_err(|error| (error, false)),
+        }
+    }
+
+    /// The connection of a line; one try to make it, if there is none. Who waited for another's try
+    /// takes what came of that: a crowd that tried one after the other would outlast its patience.
+    async fn connection(&self, line: &Line) -> RedisResult<(u64, MultiplexedConnection)> {
         let asked = Instant::now();
-        let mut shared = self.shared.lock().await;
+        let mut shared = line.shared.lock().await;
         if let Some(connection) = &shared.connection {
             return Ok((shared.number, connection.clone()));
         }
@@ -195,14 +234,6 @@ impl Wire {
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// Leaves a connection that broke, unless another was made in its place already.
-    async fn leave(&self, number: u64) {
-        let mut shared = self.shared.lock().await;
-        if shared.number == number {
-            shared.connection = None;
-        }
-    }
-
     /// A command that blocks for `lasting` at most, over a connection of its own; `None` when none is
     /// free. What is dropped half-way takes its connection with it, so that the server does not give
     /// parcels to one who is gone.
@@ -226,12 +257,29 @@ impl Wire {
     }
 }
 
+/// Leaves a connection that broke, unless another was made in its place already.
+async fn leave(line: &Line, number: u64) {
+    let mut shared = line.shared.lock().await;
+    if shared.number == number {
+        shared.connection = None;
+    }
+}
+
 async fn answer(
     connection: &mut MultiplexedConnection,
     request: Request<'_>,
 ) -> RedisResult<Value> {
     match request {
         Request::One(cmd) => cmd.query_async(connection).await,
+        Request::Many(pipeline) if pipeline.is_transaction() => {
+            // What is answered before the last answer says only that it was heard.
+            let all = connection.send_packed_commands(pipeline, pipeline.len() + 1, 1).await?.pop();
+            match all {
+                Some(answers @ Value::Array(_)) => Ok(answers),
+                Some(Value::ServerError(error)) => Err(error.into()),
+                _ => Err((ErrorKind::UnexpectedReturnType, "no transaction's answer").into()),
+            }
+        }
         Request::Many(pipeline) => {
             connection.send_packed_commands(pipeline, 0, pipeline.len()).await.map(Value::Array)
         }
