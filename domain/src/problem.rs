@@ -29,6 +29,8 @@ pub enum ProblemKind {
     TooLarge,
     /// The reader ran out of its memory or its time, or ended without a word (422).
     ReaderDied,
+    /// It corrects an upload, and cannot be taken as that (422).
+    NotCorrectable,
 }
 
 impl ProblemKind {
@@ -42,6 +44,7 @@ impl ProblemKind {
             Self::BadHeader => "The header row cannot be used",
             Self::Empty => "There are no rows",
             Self::TooLarge => "The file passes a limit",
+            Self::NotCorrectable => "The file cannot be taken as a correction",
             Self::ReaderDied => "The file could not be read within its limits",
         }
     }

@@ -12,6 +12,7 @@ mod m0003_service;
 mod m0004_queues;
 mod m0005_messages;
 mod m0006_carried;
+mod m0007_keys;
 
 /// Every change, oldest first.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_queues::Migration),
             Box::new(m0005_messages::Migration),
             Box::new(m0006_carried::Migration),
+            Box::new(m0007_keys::Migration),
         ]
     }
 }

@@ -99,6 +99,7 @@ pub fn status_of(kind: ProblemKind) -> StatusCode {
         | ProblemKind::NoSuchSheet
         | ProblemKind::BadHeader
         | ProblemKind::Empty
+        | ProblemKind::NotCorrectable
         | ProblemKind::ReaderDied => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

@@ -1,10 +1,12 @@
 //! A look at a file before it is sent: a reader reads it to its end and says what it is. Nothing is
 //! recorded and nothing is published.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout};
 
+use super::corrects::corrects;
 use super::intake::Intake;
 use super::reader::Reader;
 use super::taken::{Look, NotTaken, Spooled};
@@ -37,12 +39,30 @@ impl<B: Broker + Clone> Intake<B> {
                 fetched.path()
             }
         };
+        let look = self.read_through(path, read, &what).await?;
+        let Some(id) = look.preview.corrects.as_deref().and_then(|id| id.parse().ok()) else {
+            return Ok(look);
+        };
+        let corrects = corrects(self.control(), id, read).await?;
+        let key = if what.key.is_empty() { corrects.read.key.clone() } else { what.key };
+        let what = PreviewOptions { key, ..what };
+        let look = self.read_through(path, &corrects.read, &what).await?;
+        Ok(Look { corrects: Some(corrects.upload), ..look })
+    }
+
+    async fn read_through(
+        &self,
+        path: &Path,
+        read: &ReadOptions,
+        what: &PreviewOptions,
+    ) -> Result<Look, NotTaken> {
+        let settings = self.settings();
         let began = Instant::now();
-        let mut reader = Reader::look(&settings.exe, path, read, &what, &settings.read)?;
+        let mut reader = Reader::look(&settings.exe, path, read, what, &settings.read)?;
         tokio::select! {
             seen = reader.preview() => {
                 let preview = seen.map_err(NotTaken::Refused)?;
-                Ok(Look { preview, reading: began.elapsed() })
+                Ok(Look { preview, reading: began.elapsed(), corrects: None })
             }
             () = self.stopping() => Err(NotTaken::Stopping),
         }

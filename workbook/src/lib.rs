@@ -10,6 +10,7 @@
 //! | `rows` | cells to rows: header, order, blanks, limits, findings |
 //! | `cell`, `format`, `date`, `header` | the rules of a value, and of a column's name |
 //! | `sheets` | which sheets |
+//! | `correction/` | a table of failures that comes back corrected |
 //! | `attributes` | which cells become attributes of their row's message |
 //! | `preview/` | a look at a whole file that hands no row on |
 //! | `sink`, `frame` | where rows go, and how they travel between processes |
@@ -26,6 +27,7 @@
 pub mod attributes;
 mod cell;
 mod container;
+pub mod correction;
 mod csv;
 mod date;
 pub mod export;
@@ -52,6 +54,7 @@ use std::fs::File;
 use std::path::Path;
 
 pub use attributes::AttributeColumns;
+pub use correction::{Correction, CorrectionChoice};
 pub use frame::{Frame, RowsFrame};
 pub use limits::ReadLimits;
 pub use options::{CsvOptions, HeaderRow, ReadOptions, SheetChoice};
@@ -75,6 +78,9 @@ pub fn read(
     limits: &ReadLimits,
     sink: &mut dyn Sink,
 ) -> Result<Totals, Stop> {
+    if let CorrectionChoice::Of(correction) = &options.correction {
+        return correction::read(correction, path, options, limits, sink);
+    }
     let mut file = File::open(path)
         .map_err(|error| limits::unreadable(format!("the file cannot be opened: {error}")))?;
     match kind::outer(&mut file)? {
@@ -83,6 +89,11 @@ pub fn read(
         Outer::Records => xls::read_bare(file, options, limits, sink),
         Outer::Zip => {
             let mut container = Container::open_file(file, limits)?;
+            if options.correction.is_found()
+                && let Some(upload) = correction::told(&mut container)
+            {
+                sink.corrects(&upload)?;
+            }
             match kind::inner(&mut container)? {
                 Inner::Xlsx(part) => xlsx::read(&mut container, &part, options, limits, sink),
                 Inner::Xlsb(part) => xlsb::read(&mut container, &part, options, limits, sink),

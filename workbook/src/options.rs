@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::AttributeColumns;
+use super::correction::CorrectionChoice;
 use rowmill_domain::RowNumber;
 
 /// An option that cannot be understood.
@@ -32,6 +33,12 @@ pub struct ReadOptions {
     /// Which columns become attributes of their row's message.
     #[serde(skip_serializing_if = "AttributeColumns::is_empty")]
     pub attributes: AttributeColumns,
+    /// Which columns a row is known by.
+    #[serde(skip_serializing_if = "AttributeColumns::is_empty")]
+    pub key: AttributeColumns,
+    /// Whether it is read as the correction of an upload.
+    #[serde(skip_serializing_if = "CorrectionChoice::is_found")]
+    pub correction: CorrectionChoice,
 }
 
 /// Which sheet, or sheets, become messages.
@@ -125,6 +132,8 @@ mod tests {
             header_row: HeaderRow::Told(RowNumber(4)),
             csv: CsvOptions { delimiter: Some(';'), ..CsvOptions::default() },
             attributes: "country,\"a, b\"".parse().unwrap(),
+            key: "id".parse().unwrap(),
+            correction: CorrectionChoice::Off,
         };
         let text = serde_json::to_string(&some).unwrap();
         assert_eq!(serde_json::from_str::<ReadOptions>(&text).unwrap(), some);

@@ -144,6 +144,7 @@ impl Report {
             let word = match finding.kind {
                 crate::domain::FindingKind::Warning => "warning",
                 crate::domain::FindingKind::Rejected => "rejected",
+                crate::domain::FindingKind::Duplicate => "duplicate",
             };
             writeln!(err, "{word}: {finding}")?;
         }

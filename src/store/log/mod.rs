@@ -15,6 +15,7 @@
 mod carried;
 mod ends;
 mod gather;
+mod keys;
 mod look;
 mod outcomes;
 mod page;
@@ -32,6 +33,7 @@ use uuid::Uuid;
 
 pub use carried::{CarriedBatch, End, Known};
 pub use ends::RowEnd;
+pub use keys::{Claim, Holder, KeyedRow, RowKey};
 pub use look::Seen;
 pub use page::{CopyState, FindingAt, RowAt, RowPage, UploadRow};
 pub use postgres::sql::Statements as PostgresStatements;
@@ -398,11 +400,12 @@ fn depth_of((ready, delayed, held, in_flight): (i64, i64, i64, i64)) -> Depth {
     }
 }
 
-/// The columns of a standing: messages, unrouted, copies, rejected, in flight, and each kind of end.
-type StandingColumns = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
+/// The columns of a standing: messages, unrouted, copies, rejected, duplicates, in flight, and each kind
+/// of end.
+type StandingColumns = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
 
 fn standing_of(
-    (messages, unrouted, copies, rejected, in_flight, done, dead, expired, cancelled): StandingColumns,
+    (messages, unrouted, copies, rejected, duplicates, in_flight, done, dead, expired, cancelled): StandingColumns,
 ) -> Standing {
     let count = |n: i64| u64::try_from(n).unwrap_or(0);
     Standing {
@@ -410,6 +413,7 @@ fn standing_of(
         unrouted: count(unrouted),
         copies: count(copies),
         rejected: count(rejected),
+        duplicates: count(duplicates),
         in_flight: count(in_flight),
         ended: Counts {
             done: count(done),

@@ -14,6 +14,7 @@ impl World<'_> {
             bytes: 0,
             spool: None,
             stream: false,
+            corrects: None,
             lease: None,
         };
         let upload = self.store.control.create_upload(new).await?;
@@ -94,6 +95,7 @@ impl World<'_> {
                     turn: upload.turn,
                     held: upload.held,
                     findings: vec![(RowNumber(first_row), format!("{{\"n\":{first_row}}}"))],
+                    duplicates: 0,
                 }
             }),
             segments: segments.collect(),

@@ -87,6 +87,9 @@ pub struct Preview {
     pub findings: Vec<Finding>,
     /// Rows that come again.
     pub duplicates: Duplicates,
+    /// The upload that the file says it corrects.
+    #[serde(default)]
+    pub corrects: Option<String>,
 }
 
 /// A sheet as the workbook lists it.
@@ -133,6 +136,7 @@ pub struct Profile<'a> {
     names: HashMap<u16, Option<String>>,
     sheet: Option<Sheet>,
     findings: Vec<Finding>,
+    corrects: Option<String>,
     twins: Twins,
     /// Columns that may still be shown.
     columns: usize,
@@ -163,6 +167,7 @@ impl<'a> Profile<'a> {
             names: HashMap::new(),
             sheet: None,
             findings: vec![],
+            corrects: None,
             twins: Twins::new(options.limits.kept_rows, options.limits.addresses),
             columns: options.limits.columns,
             row_bytes: options.limits.row_bytes,
@@ -178,6 +183,7 @@ impl<'a> Profile<'a> {
             sheets: self.ended,
             totals,
             findings: self.findings,
+            corrects: self.corrects,
             duplicates: self.twins.end(|sheet| names.get(&sheet).cloned().flatten()),
         }
     }
@@ -221,6 +227,11 @@ impl Sink for Profile<'_> {
             .take(self.options.limits.sheets)
             .map(|sheet| ListedSheet { name: sheet.name.clone(), hidden: sheet.hidden })
             .collect();
+    }
+
+    fn corrects(&mut self, upload: &str) -> Result<(), Stop> {
+        self.corrects = Some(upload.to_owned());
+        Ok(())
     }
 
     fn sheet(&mut self, head: &SheetHead) -> Result<(), Stop> {
