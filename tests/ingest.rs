@@ -47,6 +47,7 @@ impl Scene {
             bytes: 0,
             spool: None,
             stream: false,
+            corrects: None,
             lease: None,
         };
         let upload = store.control.create_upload(upload).await.unwrap();
@@ -71,6 +72,7 @@ impl Scene {
             publishing: self.publishing(upload),
             first: reader.first_word().await.unwrap(),
             coverage: Coverage::new(self.store.log.covered(upload.id).await.unwrap()),
+            sieve: None,
             progress: &Arc::new(Progress::default()),
         };
         let limits = IngestLimits { batch_rows: 64, ..IngestLimits::default() };
@@ -88,6 +90,7 @@ impl Scene {
             turn: 0,
             rows: (first..=last).map(|n| Row::new(RowNumber(n), row_json(n - 1).into())).collect(),
             findings: vec![],
+            duplicates: 0,
         };
         self.broker.publish(&self.publishing(upload), batch).await.map(drop)
     }

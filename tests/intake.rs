@@ -99,7 +99,7 @@ impl Scene {
     fn options(&self, stream: bool) -> TakeOptions {
         TakeOptions {
             read: ReadOptions::default(),
-            topic: self.topic,
+            topic: self.topic.into(),
             stream,
             repeated: Repeated::Anew,
             steering: Steering::default(),

@@ -86,6 +86,7 @@ pub(crate) async fn publish(file: &str, url: &str) {
         bytes: 0,
         spool: None,
         stream: false,
+        corrects: None,
         lease: None,
     };
     let upload = store.control.create_upload(new).await.unwrap();
@@ -107,6 +108,7 @@ pub(crate) async fn publish(file: &str, url: &str) {
         },
         coverage: Coverage::default(),
         first,
+        sieve: None,
         progress: &progress,
     };
     // The reader's peak, looked at while it lives; it only ever grows.

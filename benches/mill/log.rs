@@ -147,6 +147,7 @@ pub(crate) async fn publish(
         bytes: 0,
         spool: None,
         stream: false,
+        corrects: None,
         lease: None,
     };
     let upload = store.control.create_upload(upload).await.unwrap();
@@ -170,6 +171,7 @@ pub(crate) async fn publish(
             turn: i32::try_from(turn).unwrap(),
             rows: (first..first + 500).map(|n| Row::new(row(n), payload(n).into())).collect(),
             findings: vec![],
+            duplicates: 0,
         };
         broker.publish(&publishing, batch).await.unwrap();
     }

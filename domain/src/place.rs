@@ -73,6 +73,8 @@ pub enum FindingKind {
     Warning,
     /// The row did not become a message.
     Rejected,
+    /// The row did not become a message because one that is known by the same did.
+    Duplicate,
 }
 
 /// Something a person should know about a cell or a row, and where it is.

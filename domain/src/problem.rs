@@ -33,6 +33,8 @@ pub enum ProblemKind {
     InvalidRows,
     /// The reader ran out of its memory or its time, or ended without a word (422).
     ReaderDied,
+    /// It corrects an upload, and cannot be taken as that (422).
+    NotCorrectable,
 }
 
 impl ProblemKind {
@@ -48,6 +50,7 @@ impl ProblemKind {
             Self::TooLarge => "The file passes a limit",
             Self::AmbiguousDates => "The dates can be read in two ways",
             Self::InvalidRows => "Rows are not valid",
+            Self::NotCorrectable => "The file cannot be taken as a correction",
             Self::ReaderDied => "The file could not be read within its limits",
         }
     }

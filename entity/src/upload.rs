@@ -64,6 +64,8 @@ pub struct Model {
     pub stream: bool,
     /// Until when its ingestion is its owner's; none when nobody else would take it over.
     pub lease_until: Option<i64>,
+    /// The public id of the upload that it corrects.
+    pub corrects: Option<String>,
     /// When it was received.
     pub created_at: i64,
     /// When its last row was published and all were let go.

@@ -14,6 +14,7 @@ mod m0005_messages;
 mod m0006_carried;
 mod m0007_rules;
 mod m0008_steering;
+mod m0009_keys;
 
 /// Every change, oldest first.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_carried::Migration),
             Box::new(m0007_rules::Migration),
             Box::new(m0008_steering::Migration),
+            Box::new(m0009_keys::Migration),
         ];
         changes.into_iter().map(|change| Box::new(Whole(change)) as _).collect()
     }

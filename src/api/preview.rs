@@ -48,6 +48,9 @@ pub struct Preview {
     pub duplicates: Duplicates,
     /// How long it would take.
     pub estimate: Estimate,
+    /// The upload that it corrects: rows have the numbers that they have there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<uuid::Uuid>,
 }
 
 /// A sheet as the workbook lists it.

@@ -39,6 +39,12 @@ pub struct Upload {
     pub filename: String,
     /// How far it is.
     pub status: UploadStatus,
+    /// The upload that it corrects: its rows are rows of that, under the numbers that they have there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<Uuid>,
+    /// The uploads that correct it, oldest first, ten at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corrected_by: Vec<Uuid>,
     /// The topic its rows go to.
     pub topic: String,
     /// The file's size in bytes.
@@ -71,7 +77,7 @@ pub struct Upload {
     pub links: Links,
 }
 
-/// The numbers of an upload. `read = published + unrouted + rejected` once all is read; each
+/// The numbers of an upload. `read = published + unrouted + rejected + duplicates` once all is read; each
 /// published row is one copy a queue that takes it, and `copies = waiting + in_flight + done + dead
 /// + expired + cancelled`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -82,6 +88,10 @@ pub struct Counts {
     pub published: u64,
     /// Rows that became no message.
     pub rejected: u64,
+    /// Rows that are duplicates of others, by their key, and so no messages; of a correction, also rows
+    /// that need none any more.
+    #[serde(default)]
+    pub duplicates: u64,
     /// Rows that no queue takes.
     pub unrouted: u64,
     /// Blank rows passed over; known at the end of the file.

@@ -89,6 +89,7 @@ mod tests {
             turn: 0,
             rows: vec![row(2, None), row(4, chosen(r#"{"country":"D\"E","n":"1"}"#))],
             findings: vec![],
+            duplicates: 0,
         };
         let all = RowAttributes::of(&to, &batch);
         assert_eq!(all.value(1, "country").as_deref(), Some("D\"E"));

@@ -147,6 +147,8 @@ pub struct RowBatch {
     pub rows: Vec<Row>,
     /// What was found in them, and in the rows between that became no message.
     pub findings: Vec<Finding>,
+    /// How many of the rows it covers are duplicates, and so not among `rows`.
+    pub duplicates: u32,
 }
 
 /// For whom a batch is published, and how.

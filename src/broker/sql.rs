@@ -494,6 +494,7 @@ fn new_batch(to: &Publishing, batch: RowBatch) -> Result<NewBatch, BrokerError> 
             turn: batch.turn,
             held: to.held,
             findings,
+            duplicates: batch.duplicates,
         }),
         segments: vec![],
         unrouted: 0,

@@ -16,7 +16,9 @@ use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use crate::domain::{Finding, Problem, ProblemKind, RowNumber};
 use crate::workbook::frame::{Frame, RowsBuffer};
 use crate::workbook::preview::Profile;
-use crate::workbook::{self, PreviewOptions, ReadLimits, ReadOptions, SheetHead, Sink, Stop};
+use crate::workbook::{
+    self, AttributeColumns, PreviewOptions, ReadLimits, ReadOptions, SheetHead, Sink, Stop,
+};
 
 /// Reads one spreadsheet in this process and writes frames to standard output.
 #[derive(Debug, clap::Args)]
@@ -58,7 +60,7 @@ impl Args {
             Ok(pipe) => File::from(pipe),
             Err(_) => return ExitCode::from(3),
         };
-        let mut frames = Frames::new(pipe, &self.limits);
+        let mut frames = Frames::new(pipe, &self.limits, &self.options.key);
         let last = match &self.preview {
             Some(what) => self.look(what),
             None if self.decide => self.decide(),
@@ -78,7 +80,7 @@ impl Args {
 
 impl Args {
     /// Sends the rows, and answers the last word.
-    fn send(&self, frames: &mut Frames) -> Result<Frame, Stop> {
+    fn send(&self, frames: &mut Frames<'_>) -> Result<Frame, Stop> {
         let totals = workbook::read(&self.file, &self.options, &self.limits, frames)?;
         Ok(Frame::End(totals))
     }
@@ -113,7 +115,9 @@ fn limit_myself(limits: &ReadLimits) -> io::Result<()> {
 }
 
 /// Makes frames of rows and counts what it writes.
-struct Frames {
+struct Frames<'a> {
+    /// Columns that every sheet must have.
+    key: &'a AttributeColumns,
     pipe: File,
     frame_bytes: usize,
     output_bytes: u64,
@@ -123,9 +127,10 @@ struct Frames {
     wire: Vec<u8>,
 }
 
-impl Frames {
-    fn new(pipe: File, limits: &ReadLimits) -> Self {
+impl<'a> Frames<'a> {
+    fn new(pipe: File, limits: &ReadLimits, key: &'a AttributeColumns) -> Self {
         Self {
+            key,
             pipe,
             frame_bytes: limits.frame_bytes,
             output_bytes: limits.output_bytes,
@@ -166,8 +171,17 @@ impl Frames {
     }
 }
 
-impl Sink for Frames {
+impl Sink for Frames<'_> {
+    fn corrects(&mut self, upload: &str) -> Result<(), Stop> {
+        // Before everything: who hears it may begin anew.
+        Frame::Corrects(upload.to_owned()).encode(&mut self.wire).map_err(io::Error::from)?;
+        self.pipe.write_all(&self.wire)?;
+        self.wire.clear();
+        Ok(())
+    }
+
     fn sheet(&mut self, head: &SheetHead) -> Result<(), Stop> {
+        self.key.check(head, "named as the key")?;
         // What was found in the header row travels with the sheet's own rows.
         if self.written > 0 {
             self.send_rows()?;

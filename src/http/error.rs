@@ -101,6 +101,7 @@ pub fn status_of(kind: ProblemKind) -> StatusCode {
         | ProblemKind::Empty
         | ProblemKind::AmbiguousDates
         | ProblemKind::InvalidRows
+        | ProblemKind::NotCorrectable
         | ProblemKind::ReaderDied => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

@@ -79,6 +79,7 @@ impl Open {
             turn,
             rows: Vec::with_capacity(ticket.room),
             findings: vec![],
+            duplicates: 0,
         };
         Self { batch, bytes: 0, until }
     }

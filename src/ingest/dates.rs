@@ -20,18 +20,18 @@ impl<B: Broker + Clone> Intake<B> {
     /// [`NotTaken`]: also when the order of some column cannot be told.
     pub(super) async fn decided(
         &self,
-        options: &ReadOptions,
+        options: ReadOptions,
         file: &Path,
     ) -> Result<ReadOptions, NotTaken> {
         if options.dates != TextDates::Auto {
-            return Ok(options.clone());
+            return Ok(options);
         }
         let settings = self.settings();
-        let mut reader = Reader::decide(&settings.exe, file, options, &settings.read)?;
+        let mut reader = Reader::decide(&settings.exe, file, &options, &settings.read)?;
         tokio::select! {
             decided = reader.decided() => {
                 let dates = TextDates::Decided(decided.map_err(NotTaken::Refused)?);
-                Ok(ReadOptions { dates, ..options.clone() })
+                Ok(ReadOptions { dates, ..options })
             }
             () = self.stopping() => Err(NotTaken::Stopping),
         }

@@ -92,7 +92,7 @@ impl Feed {
                 }
                 Ok(Some(Frame::End(_))) => false,
                 Ok(Some(Frame::Fault(problem))) | Err(problem) => return Ok(Fed::Fault(problem)),
-                Ok(Some(Frame::Preview(_)) | None) => {
+                Ok(Some(Frame::Preview(_) | Frame::Corrects(_)) | None) => {
                     return Ok(Fed::Fault(died("it ended before the file did")));
                 }
             };

@@ -2,6 +2,7 @@
 //! background under a lease; goes on with uploads whose server died.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,16 +13,18 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+use super::corrects::corrects_to;
 use super::reader::{CannotStart, Reader};
 use super::spool::LocalFile;
-use super::taken::{IntakeSettings, NotTaken, Spooled, Stage, TakeOptions, Taken};
-use super::{Counts, Coverage, IngestError, Ingested, Job, Progress};
+use super::taken::{Destination, IntakeSettings, NotTaken, Spooled, Stage, TakeOptions, Taken};
+use super::{Counts, Coverage, IngestError, Ingested, Job, Progress, Sieve};
 use super::{lease, resumed, twice};
 use crate::broker::{Broker, BrokerError, Publishing};
 use crate::domain::Problem;
 use crate::store::Store;
-use crate::store::control::{NewUpload, Upload};
+use crate::store::control::{Control, NewUpload, Upload};
 use crate::store::log::{TopicId, UploadId};
+use crate::workbook::rules::TextDates;
 use crate::workbook::{ReadOptions, SheetHead};
 
 /// Takes files in. Cheap to clone; clones share everything.
@@ -85,6 +88,11 @@ impl<B: Broker + Clone> Intake<B> {
         &self.inner.readers
     }
 
+    /// What is recorded of uploads.
+    pub(super) fn control(&self) -> &Control {
+        &self.inner.store.control
+    }
+
     /// Until it is told to stop.
     pub(super) async fn stopping(&self) {
         self.inner.stop.cancelled().await;
@@ -101,7 +109,8 @@ impl<B: Broker + Clone> Intake<B> {
         let intake = self.clone();
         // The id is the upload's, should it become one; what is refused is told of under it too.
         let id = Uuid::new_v4();
-        let span = self.span(id, &file.filename, options.topic).await;
+        let topic = options.topic.plain().unwrap_or(TopicId(0));
+        let span = self.span(id, &file.filename, topic).await;
         let taking = async move {
             let name = file.spool.clone();
             tracing::info!(step = "received", bytes = file.bytes, "a file was received whole");
@@ -139,23 +148,35 @@ impl<B: Broker + Clone> Intake<B> {
             Some(local) => local,
             None => settings.spool.local(&file.spool, file.bytes, &file.content_hash).await?,
         };
-        let read = self.decided(&options.read, local.path()).await?;
+        let (mut reader, mut first) = self.first_word(local.path(), &options.read).await?;
+        let (mut read, mut topic, mut corrected) = (options.read, options.topic.plain(), None);
+        if let Some(id) = reader.corrects() {
+            let corrects = corrects_to(self.control(), id, &read, options.topic).await?;
+            (read, corrected) = (corrects.read, Some(id));
+            if let Destination::Usual(_) = options.topic {
+                topic = Some(corrects.upload.topic);
+            }
+        }
+        if corrected.is_some() || read.dates == TextDates::Auto {
+            // One reader at a time: it is one permit.
+            drop(reader);
+            read = self.decided(read, local.path()).await?;
+            (reader, first) = self.first_word(local.path(), &read).await?;
+        }
+        let first = first.map_err(NotTaken::Refused)?;
+        let topic = topic.ok_or(NotTaken::NoTopic)?;
         let written = serde_json::to_string(&read).map_err(CannotStart::Arguments)?;
-        let mut reader = Reader::start(&settings.exe, local.path(), &read, &settings.read)?;
-        let first = tokio::select! {
-            first = reader.first_word() => first.map_err(NotTaken::Refused)?,
-            () = inner.stop.cancelled() => return Err(NotTaken::Stopping),
-        };
         let new = NewUpload {
             public_id: id,
             run_key: key.clone(),
             filename: file.filename,
             content_hash: file.content_hash,
             options: written,
-            topic: options.topic,
+            topic,
             bytes: file.bytes,
             spool: Some(file.spool),
             stream: options.stream,
+            corrects: corrected,
             lease: Some(settings.lease),
         };
         let upload = match inner.store.control.create_steered(new, options.steering).await {
@@ -165,6 +186,21 @@ impl<B: Broker + Clone> Intake<B> {
         };
         let stage = self.begin(upload.clone(), Opened { reader, first, file: local, permit });
         Ok(Taken { upload, stage })
+    }
+
+    /// Starts a reader and hears its first word. What it refuses may still say that it is a correction,
+    /// and then be read as that.
+    pub(super) async fn first_word(
+        &self,
+        file: &Path,
+        read: &ReadOptions,
+    ) -> Result<(Reader, Result<SheetHead, Problem>), NotTaken> {
+        let settings = &self.inner.settings;
+        let mut reader = Reader::start(&settings.exe, file, read, &settings.read)?;
+        tokio::select! {
+            first = reader.first_word() => Ok((reader, first)),
+            () = self.inner.stop.cancelled() => Err(NotTaken::Stopping),
+        }
     }
 
     /// The upload that took a file first, by its key.
@@ -332,7 +368,10 @@ impl<B: Broker + Clone> Intake<B> {
         }
         progress.published.store(covered.messages(), Ordering::Relaxed);
         progress.unrouted.store(covered.unrouted(), Ordering::Relaxed);
+        let told = inner.settings.ingest.duplicates_told;
+        let sieve = Sieve::of(&inner.store, upload, told).await.map_err(BrokerError::from)?;
         let job = Job {
+            sieve,
             publishing: Publishing {
                 topic: upload.topic,
                 fence: upload.fence(),

@@ -6,7 +6,8 @@
 //!
 //! `feed` takes frames from the reader's process and leaves out rows that an earlier attempt has
 //! committed; `batch` cuts what comes into batches, in row order, and reserves their places;
-//! several producers publish batches at once. Each stage waits for the next, so a slow database
+//! several producers publish batches at once. Where rows have keys, or correct others, `sieve` stands
+//! before the producers and holds back what is there already. Each stage waits for the next, so a slow database
 //! slows the reader, and memory holds no more than the channels do.
 //!
 //! What an upload has committed is the set of its batches' row ranges. Going on after a crash means
@@ -14,15 +15,18 @@
 //! wrong.
 
 mod batch;
+pub mod corrects;
 mod coverage;
 mod dates;
 mod feed;
 pub mod intake;
+mod keys;
 mod lease;
 mod look;
 mod patient;
 pub mod reader;
 mod resumed;
+mod sieve;
 pub mod spool;
 pub mod taken;
 mod twice;
@@ -37,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use coverage::Coverage;
+pub use sieve::Sieve;
 
 use crate::broker::{Broker, BrokerError, Publishing, RowBatch};
 use crate::domain::{Problem, RetryPolicy, units};
@@ -61,6 +66,8 @@ pub struct IngestLimits {
     pub batch_wait: Duration,
     /// Batches that are published at the same time.
     pub producers: usize,
+    /// Duplicates told of by their address; the rest is counted.
+    pub duplicates_told: usize,
     /// The waits between tries while the broker does not answer.
     pub outage: RetryPolicy,
 }
@@ -73,6 +80,7 @@ impl Default for IngestLimits {
             batch_bytes: 4 << 20,
             batch_wait: Duration::from_millis(5),
             producers: 4,
+            duplicates_told: 100,
             outage: RetryPolicy {
                 first: Duration::from_millis(50),
                 factor: 2.0,
@@ -149,6 +157,8 @@ pub struct Job<'a> {
     pub publishing: Publishing,
     /// What earlier attempts have committed.
     pub coverage: Coverage,
+    /// What holds rows back, if anything does.
+    pub sieve: Option<Sieve>,
     /// The reader's first word.
     pub first: SheetHead,
     /// Counts what is done.
@@ -171,7 +181,12 @@ pub async fn ingest<B: Broker + Clone>(
     let broker = Patient::new(broker.clone(), limits.outage, stop.clone());
     let turn = job.coverage.batches();
     let (rows, queued) = mpsc::channel(limits.queued_rows.max(1));
-    let (batches, ready) = mpsc::channel(limits.producers.max(1));
+    let (mut batches, ready) = mpsc::channel(limits.producers.max(1));
+    let sieve = job.sieve.map(|sieve| {
+        let (unsifted, all) = mpsc::channel(1);
+        let sifted = std::mem::replace(&mut batches, unsifted);
+        AbortOnDropHandle::new(tokio::spawn(sieve.run(broker.clone(), all, sifted)))
+    });
     let batcher = AbortOnDropHandle::new(tokio::spawn(batch::run(
         broker.clone(),
         queued,
@@ -198,6 +213,9 @@ pub async fn ingest<B: Broker + Clone>(
     // the feed ends, the channels close one after another and publishing runs dry.
     let (fed, _) = futures::future::try_join(fed, published).await?;
     batcher.await??;
+    if let Some(sieve) = sieve {
+        sieve.await??;
+    }
     match fed {
         Fed::End(totals) => {
             let rows = job.progress.published.load(Ordering::Relaxed);

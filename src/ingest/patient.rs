@@ -51,7 +51,11 @@ impl<B: Broker> Patient<B> {
         self.until_answered(|| self.broker.discard(fence, problem)).await
     }
 
-    async fn until_answered<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, IngestError>
+    /// Asks until there is an answer that is not an outage.
+    pub(super) async fn until_answered<T, F>(
+        &self,
+        mut ask: impl FnMut() -> F,
+    ) -> Result<T, IngestError>
     where
         F: Future<Output = Result<T, BrokerError>>,
     {

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use crate::domain::{Problem, ProblemKind};
 use crate::workbook::frame::{self, Frame};
@@ -50,6 +51,7 @@ pub struct Reader {
     stdout: ChildStdout,
     stderr: Option<JoinHandle<String>>,
     buffer: BytesMut,
+    corrects: Option<Uuid>,
     limits: ReadLimits,
     over: bool,
 }
@@ -136,6 +138,7 @@ impl Reader {
             stdout,
             stderr: Some(tokio::spawn(last_words(stderr))),
             buffer: BytesMut::new(),
+            corrects: None,
             limits: limits.clone(),
             over: false,
         })
@@ -144,6 +147,11 @@ impl Reader {
     /// The process's id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// The upload that the file says it corrects. Known with the first word.
+    pub fn corrects(&self) -> Option<Uuid> {
+        self.corrects
     }
 
     /// The first sheet's head: the file is what it should be and has at least one row. To be
@@ -217,7 +225,12 @@ impl Reader {
                 if self.buffer.len() >= wanted {
                     self.buffer.advance(frame::HEADER_BYTES);
                     let payload = self.buffer.split_to(length).freeze();
-                    return self.take(kind, payload).await;
+                    match self.take(kind, payload).await? {
+                        // Not an id of ours: a property that somebody else called so.
+                        Some(Frame::Corrects(upload)) => self.corrects = upload.parse().ok(),
+                        frame => return Ok(frame),
+                    }
+                    continue;
                 }
             }
             self.buffer.reserve((wanted - self.buffer.len()).max(64 << 10));

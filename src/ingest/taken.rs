@@ -6,6 +6,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use super::corrects::CannotCorrect;
 use super::reader::CannotStart;
 use super::spool::{LocalFile, Spool, SpoolError};
 use super::{IngestLimits, Ingested};
@@ -57,13 +58,39 @@ pub struct TakeOptions {
     /// How it is read.
     pub read: ReadOptions,
     /// Where its rows go.
-    pub topic: TopicId,
+    pub topic: Destination,
     /// Whether workers may begin before it has been read to its end.
     pub stream: bool,
     /// What becomes of a file that was taken before.
     pub repeated: Repeated,
     /// How it is steered, if it is taken: not of one that was taken before.
     pub steering: Steering,
+}
+
+/// Where the rows of a file go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// To this topic.
+    Told(TopicId),
+    /// Nothing was said: where those of the upload go that the file corrects, or else here, if there is
+    /// such a topic.
+    Usual(Option<TopicId>),
+}
+
+impl Destination {
+    /// The topic of a file that corrects nothing.
+    pub fn plain(self) -> Option<TopicId> {
+        match self {
+            Self::Told(topic) => Some(topic),
+            Self::Usual(topic) => topic,
+        }
+    }
+}
+
+impl From<TopicId> for Destination {
+    fn from(topic: TopicId) -> Self {
+        Self::Told(topic)
+    }
 }
 
 /// What becomes of a file whose bytes were taken before, for the same topic and to be read the same
@@ -85,7 +112,8 @@ impl TakeOptions {
             Repeated::First => {
                 let options = Sha256::digest(serde_json::to_vec(&self.read)?);
                 let options: String = options.iter().map(|byte| format!("{byte:02x}")).collect();
-                Ok(Some(format!("file:{}:{}:{options}", self.topic.0, file.content_hash)))
+                let topic = self.topic.plain().map_or(0, |topic| topic.0);
+                Ok(Some(format!("file:{topic}:{}:{options}", file.content_hash)))
             }
         }
     }
@@ -98,6 +126,8 @@ pub struct Look {
     pub preview: Preview,
     /// How long it took to read.
     pub reading: Duration,
+    /// The upload that it corrects.
+    pub corrects: Option<Upload>,
 }
 
 /// Why a file was not taken.
@@ -107,6 +137,9 @@ pub enum NotTaken {
     /// Something is wrong with the file.
     #[error("{0}")]
     Refused(Problem),
+    /// There is no topic that its rows would go to.
+    #[error("there is no topic for the rows")]
+    NoTopic,
     /// Too many files are being read.
     #[error("all readers are busy")]
     Busy,
@@ -124,11 +157,21 @@ pub enum NotTaken {
     Store(#[from] StoreError),
 }
 
+impl From<CannotCorrect> for NotTaken {
+    fn from(error: CannotCorrect) -> Self {
+        match error {
+            CannotCorrect::Refused(problem) => Self::Refused(problem),
+            CannotCorrect::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 impl NotTaken {
     /// Which of them it is, in words of ours alone.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Refused(problem) => problem.kind.title(),
+            Self::NoTopic => "there is no topic",
             Self::Busy => "all readers are busy",
             Self::Stopping => "the server is stopping",
             Self::CannotStart(_) => "the reader could not be started",

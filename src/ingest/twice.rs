@@ -46,7 +46,7 @@ pub(super) async fn fault(
                 return Ok(None);
             }
             Ok(Some(Frame::Fault(problem))) | Err(problem) => return Ok(Some(problem)),
-            Ok(Some(Frame::Preview(_)) | None) => {
+            Ok(Some(Frame::Preview(_) | Frame::Corrects(_)) | None) => {
                 return Ok(Some(died("it ended before the file did")));
             }
         }

@@ -57,6 +57,7 @@ async fn upload(store: &Store, topic: TopicId, stream: bool) -> Upload {
         bytes: 0,
         spool: Some("orders".into()),
         stream,
+        corrects: None,
         lease: None,
     };
     store.control.create_upload(new).await.unwrap()
@@ -92,6 +93,7 @@ async fn publish_rows(broker: &SqlBroker, upload: &Upload, turn: u32, rows: u32)
             .map(|n| Row::new(RowNumber(n), Bytes::from(format!(r#"{{"row":{n}}}"#))))
             .collect(),
         findings: vec![],
+        duplicates: 0,
     };
     broker.publish(&publishing(upload), batch).await.unwrap();
     ticket.first_id

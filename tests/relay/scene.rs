@@ -64,6 +64,7 @@ impl Scene {
             bytes: 1,
             spool: Some("spool".into()),
             stream: true,
+            corrects: None,
             lease: Some(Duration::from_secs(600)),
         };
         let upload = store.control.create_upload(new).await.unwrap();
@@ -115,6 +116,7 @@ impl Scene {
             turn: 0,
             rows: rows.iter().map(row).collect(),
             findings: vec![],
+            duplicates: 0,
         };
         self.relay.publish(to, batch).await
     }

@@ -85,6 +85,16 @@ impl FromStr for AttributeColumns {
     }
 }
 
+impl AttributeColumns {
+    /// Whether a header has all of them; `why` says what they are wanted for.
+    ///
+    /// # Errors
+    /// [`ProblemKind::BadHeader`], with the first that is missing.
+    pub fn check(&self, head: &SheetHead, why: &str) -> Result<(), Problem> {
+        self.0.iter().try_for_each(|name| column_of(name, head, why).map(drop))
+    }
+}
+
 /// Writes the attributes of rows of one sheet after another.
 #[derive(Debug)]
 pub(crate) struct Attributes<'a> {

@@ -9,7 +9,7 @@
 //! attributes follows the numbers and lengths of rows, 0 for none, and the attributes, JSON objects
 //! one after another, follow the rows.
 //!
-//! The first frame is a head, or the fault that is the file's refusal. The last is the totals, or
+//! A file that says it corrects an upload is told first. Then the first frame is a head, or the fault that is the file's refusal. The last is the totals, or
 //! a fault; of a file that is only looked at, a preview or a fault is all there is. A pipe that ends without either: the reader died.
 
 use bytes::{Buf, Bytes};
@@ -26,6 +26,7 @@ const END: u8 = 3;
 const FAULT: u8 = 4;
 const ROWS_WITH_ATTRIBUTES: u8 = 5;
 const PREVIEW: u8 = 6;
+const CORRECTS: u8 = 7;
 
 /// What a reader says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum Frame {
     Fault(Problem),
     /// A look at the whole file: a [`Preview`](super::Preview) as JSON, and the only frame.
     Preview(Bytes),
+    /// The file says that it corrects this upload; before the first sheet, if at all.
+    Corrects(String),
 }
 
 /// Rows side by side in one allocation.
@@ -91,6 +94,7 @@ impl Frame {
             Self::End(totals) => put(END, &serde_json::to_vec(totals)?, out),
             Self::Fault(problem) => put(FAULT, &serde_json::to_vec(problem)?, out),
             Self::Preview(json) => put(PREVIEW, json, out),
+            Self::Corrects(upload) => put(CORRECTS, &serde_json::to_vec(upload)?, out),
             Self::Rows(frame) => {
                 let mut buffer = RowsBuffer::default();
                 for row in &frame.rows {
@@ -115,6 +119,7 @@ impl Frame {
             END => Ok(Self::End(serde_json::from_slice(&payload)?)),
             FAULT => Ok(Self::Fault(serde_json::from_slice(&payload)?)),
             PREVIEW => Ok(Self::Preview(payload)),
+            CORRECTS => Ok(Self::Corrects(serde_json::from_slice(&payload)?)),
             other => Err(BadFrame::Kind(other)),
         }
     }

@@ -10,6 +10,7 @@
 //! | `rows` | cells to rows: header, order, blanks, limits, findings |
 //! | `cell`, `format`, `date`, `header` | the rules of a value, and of a column's name |
 //! | `sheets` | which sheets |
+//! | `correction/` | a table of failures that comes back corrected |
 //! | `attributes` | which cells become attributes of their row's message |
 //! | `rules/` | what a topic demands of rows; text dates |
 //! | `preview/` | a look at a whole file that hands no row on |
@@ -27,6 +28,7 @@
 pub mod attributes;
 mod cell;
 mod container;
+pub mod correction;
 mod csv;
 mod date;
 pub mod export;
@@ -54,6 +56,7 @@ use std::fs::File;
 use std::path::Path;
 
 pub use attributes::AttributeColumns;
+pub use correction::{Correction, CorrectionChoice};
 pub use frame::{Frame, RowsFrame};
 pub use limits::ReadLimits;
 pub use options::{CsvOptions, HeaderRow, ReadOptions, SheetChoice};
@@ -77,7 +80,10 @@ pub fn read(
     limits: &ReadLimits,
     sink: &mut dyn Sink,
 ) -> Result<Totals, Stop> {
-    rules::checked(options, limits, sink, |sink| read_cells(path, options, limits, sink))
+    rules::checked(options, limits, sink, |sink| match &options.correction {
+        CorrectionChoice::Of(of) => correction::read(of, path, options, limits, sink),
+        _ => read_cells(path, options, limits, sink),
+    })
 }
 
 fn read_cells(
@@ -94,6 +100,11 @@ fn read_cells(
         Outer::Records => xls::read_bare(file, options, limits, sink),
         Outer::Zip => {
             let mut container = Container::open_file(file, limits)?;
+            if options.correction.is_found()
+                && let Some(upload) = correction::told(&mut container)
+            {
+                sink.corrects(&upload)?;
+            }
             match kind::inner(&mut container)? {
                 Inner::Xlsx(part) => xlsx::read(&mut container, &part, options, limits, sink),
                 Inner::Xlsb(part) => xlsb::read(&mut container, &part, options, limits, sink),

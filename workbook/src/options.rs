@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::AttributeColumns;
+use super::correction::CorrectionChoice;
 use super::rules::{OnInvalid, Rules, TextDates};
 use rowmill_domain::RowNumber;
 
@@ -42,6 +43,19 @@ pub struct ReadOptions {
     /// What becomes of the upload when rows are not valid.
     #[serde(skip_serializing_if = "OnInvalid::is_default")]
     pub on_invalid: OnInvalid,
+    /// Which columns a row is known by.
+    #[serde(skip_serializing_if = "AttributeColumns::is_empty")]
+    pub key: AttributeColumns,
+    /// Whether it is read as the correction of an upload.
+    #[serde(skip_serializing_if = "CorrectionChoice::is_found")]
+    pub correction: CorrectionChoice,
+}
+
+impl ReadOptions {
+    /// The same, with every row left as it is in the file.
+    pub(crate) fn unchecked(&self) -> Self {
+        Self { rules: None, dates: TextDates::Keep, on_invalid: OnInvalid::Skip, ..self.clone() }
+    }
 }
 
 /// Which sheet, or sheets, become messages.
@@ -138,6 +152,8 @@ mod tests {
             rules: Some(Box::default()),
             dates: TextDates::Auto,
             on_invalid: OnInvalid::Abort,
+            key: "id".parse().unwrap(),
+            correction: CorrectionChoice::Off,
         };
         let text = serde_json::to_string(&some).unwrap();
         assert_eq!(serde_json::from_str::<ReadOptions>(&text).unwrap(), some);

@@ -56,6 +56,14 @@ pub trait Sink {
     /// The sheets of a workbook, before any is read. Most have no use for it.
     fn listed(&mut self, _sheets: &[Listed]) {}
 
+    /// The file says that it corrects this upload, before anything is read. Most do not care.
+    ///
+    /// # Errors
+    /// Whatever makes it useless to go on.
+    fn corrects(&mut self, _upload: &str) -> Result<(), Stop> {
+        Ok(())
+    }
+
     /// A sheet begins; called before its first row, and only if it has one.
     ///
     /// # Errors

@@ -330,5 +330,6 @@ fn rows_of(to: &Publishing, batch: &RowBatch) -> Result<RowsOf, BrokerError> {
         turn: batch.turn,
         held: false,
         findings,
+        duplicates: batch.duplicates,
     })
 }

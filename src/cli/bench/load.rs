@@ -69,6 +69,7 @@ impl Load {
             bytes: 0,
             spool: None,
             stream: false,
+            corrects: None,
             lease: None,
         };
         let upload = scene.store.control.create_upload(new).await?;
@@ -100,6 +101,7 @@ impl Load {
                     .map(|n| Row::new(row(n), payload(n, self.payload).into()))
                     .collect(),
                 findings: vec![],
+                duplicates: 0,
             };
             Ok::<_, BenchError>(Some((batch, (to, turn.saturating_add(1)))))
         });

@@ -135,6 +135,8 @@ impl Args {
                     return Ok(Status::Ended);
                 }
                 Some(Frame::Fault(problem)) => return Err(problem.into()),
+                // A row a request: what it corrects makes no difference.
+                Some(Frame::Corrects(_)) => continue,
                 Some(Frame::Preview(_)) | None => return Err(ProduceError::Cut),
             };
             for Row { row, data, .. } in rows {

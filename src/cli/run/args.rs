@@ -10,7 +10,9 @@ use crate::cli::read_limits::read_limits;
 use crate::config::Config;
 use crate::domain::{QueueName, RetryPolicy};
 use crate::telemetry::LogFormat;
-use crate::workbook::{CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice};
+use crate::workbook::{
+    CorrectionChoice, CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice,
+};
 use crate::worker::{AnyHandler, HandlerError, Rate, WorkerLimits};
 
 /// Process a spreadsheet's rows on this machine, without a server.
@@ -84,6 +86,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", env = "ROWMILL_ENCODING")]
     encoding: Option<String>,
 
+    /// What it means that the file is a table of failures (FILE.failures.xlsx): found, it corrects its
+    /// run, and only its rows run; off, it is a file like any other. Found unless told
+    #[arg(long, value_name = "WHAT", env = "ROWMILL_CORRECTION")]
+    correction: Option<CorrectionChoice>,
+
     /// A limit of reading, such as rows=100000 or memory_bytes=2000000000; may be repeated
     #[arg(long, value_name = "NAME=N", env = "ROWMILL_READ_LIMIT", value_delimiter = ',')]
     read_limit: Vec<String>,
@@ -145,6 +152,7 @@ impl Args {
                 quote: self.quote,
                 encoding: self.encoding.clone(),
             },
+            correction: self.correction.clone().unwrap_or_default(),
             ..ReadOptions::default()
         }
     }

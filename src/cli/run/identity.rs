@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::args::Args;
+use super::corrections::database_beside;
 use super::error::RunError;
-use super::results;
 use crate::cli::digest::{self, hex};
 
 /// The database: as said, or beside the file.
 pub(super) fn database_url(args: &Args) -> String {
-    let beside = || format!("sqlite:{}", results::with_suffix(&args.file, ".rowmill.db").display());
+    let beside = || format!("sqlite:{}", database_beside(&args.file).display());
     let environment = || std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
     args.database_url.clone().or_else(environment).unwrap_or_else(beside)
 }

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::args::Args;
+use super::corrections;
 use super::error::RunError;
 use super::identity::{database_url, hash_file, lock_beside, run_key};
 use super::keeper::Keeper;
@@ -22,7 +23,7 @@ use crate::cli::common::Common;
 use crate::config::Config;
 use crate::domain::{QueueName, TopicName};
 use crate::ingest::reader::Reader;
-use crate::ingest::{Coverage, IngestError, Ingested, Job, Progress, ingest};
+use crate::ingest::{Coverage, IngestError, Ingested, Job, Progress, Sieve, ingest};
 use crate::store::control::{NewQueue, NewUpload, Queue, Upload, UploadState};
 use crate::store::{Store, StoreError};
 use crate::telemetry::worker::WorkerMetrics;
@@ -272,10 +273,20 @@ impl Mill<'_> {
         let exe = std::env::current_exe()
             .map_err(|source| RunError::Open { path: "/proc/self/exe".into(), source })?;
         let mut reader = Reader::start(&exe, &self.args.file, &options, &limits)?;
-        let first = tokio::select! {
+        let mut first = tokio::select! {
             first = reader.first_word() => first?,
             () = self.stop.drain.cancelled() => return Ok(None),
         };
+        let (corrects, mut written) = (reader.corrects(), self.args.options_json()?);
+        if let Some(id) = corrects {
+            let read = corrections::read(&self.store.control, id, &options).await?;
+            written = serde_json::to_string(&read).map_err(|e| RunError::Option(e.to_string()))?;
+            reader = Reader::start(&exe, &self.args.file, &read, &limits)?;
+            first = tokio::select! {
+                first = reader.first_word() => first?,
+                () = self.stop.drain.cancelled() => return Ok(None),
+            };
+        }
         probe.check(&first.columns)?;
         let public_id = known.as_ref().map_or_else(Uuid::new_v4, |upload| upload.public_id);
         let topic = self.provide(public_id).await?;
@@ -288,11 +299,12 @@ impl Mill<'_> {
                     run_key: Some(key),
                     filename: filename.to_string_lossy().into_owned(),
                     content_hash: hash,
-                    options: self.args.options_json()?,
+                    options: written,
                     topic,
                     bytes: 0,
                     spool: None,
                     stream: false,
+                    corrects,
                     lease: None,
                 };
                 self.store.control.create_upload(new).await?
@@ -302,7 +314,10 @@ impl Mill<'_> {
         let covered = Coverage::new(self.store.log.covered(upload.id).await?);
         let published = &self.progress.published;
         published.store(covered.messages(), std::sync::atomic::Ordering::Relaxed);
+        let told = self.config.ingest.duplicates_told;
+        let sieve = Sieve::of(&self.store, &upload, told).await?;
         let job = Job {
+            sieve,
             publishing: Publishing {
                 topic,
                 fence: upload.fence(),

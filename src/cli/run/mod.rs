@@ -11,6 +11,7 @@
 //! on SQLite, a session's on PostgreSQL) says that whoever held leases before is gone.
 
 mod args;
+mod corrections;
 mod error;
 mod identity;
 mod keeper;

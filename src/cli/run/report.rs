@@ -146,6 +146,7 @@ impl Report {
             let (word, style) = match finding.kind {
                 crate::domain::FindingKind::Warning => ("warning", WARN),
                 crate::domain::FindingKind::Rejected => ("rejected", BAD),
+                crate::domain::FindingKind::Duplicate => ("duplicate", WARN),
             };
             writeln!(err, "{style}{word}:{style:#} {finding}")?;
         }

@@ -9,14 +9,14 @@ use super::receive::{Slot, about, none_taken, not_taken};
 use crate::api;
 use crate::broker::Broker;
 use crate::http::{ApiError, App};
-use crate::ingest::taken::{Look, Spooled};
+use crate::ingest::taken::{Destination, Look, Spooled};
 use crate::store::log::TopicId;
 use crate::workbook::{AttributeColumns, HeaderRow, ReadOptions, preview};
 
 /// What a dry run is asked for.
 pub(super) struct Wanted {
     pub(super) read: ReadOptions,
-    pub(super) topic: TopicId,
+    pub(super) topic: Destination,
     /// The columns that a row is known by.
     pub(super) key: AttributeColumns,
 }
@@ -31,7 +31,8 @@ pub(super) async fn answer<B: Broker + Clone>(
     while let Some(file) = inbox.peek() {
         let slot = match file {
             Ok(file) => {
-                let looked = app.intake.look(file, &wanted.read, wanted.key.clone()).await;
+                let looked =
+                    app.intake.look(file, &wanted.read, wanted.key.clone(), wanted.topic).await;
                 let outcome = match looked {
                     Ok(look) => Ok(shown(app, file, look, wanted).await),
                     Err(error) => Err(not_taken(error)),
@@ -61,7 +62,11 @@ async fn shown<B: Broker + Clone>(
     look: Look,
     wanted: &Wanted,
 ) -> api::Preview {
-    let Look { preview, reading } = look;
+    let Look { preview, reading, corrects } = look;
+    let topic = match (wanted.topic, &corrects) {
+        (Destination::Usual(_), Some(upload)) => Some(upload.topic),
+        (told, _) => told.plain(),
+    };
     let totals = preview.totals;
     let chosen =
         |name: &str| preview.sheets.iter().any(|sheet| sheet.name.as_deref() == Some(name));
@@ -97,8 +102,9 @@ async fn shown<B: Broker + Clone>(
         findings: preview.findings.iter().map(Into::into).collect(),
         estimate: api::Estimate {
             reading_seconds: reading.as_secs_f64(),
-            working_seconds: working_seconds(app, wanted.topic, totals.rows).await,
+            working_seconds: working_seconds(app, topic, totals.rows).await,
         },
+        corrects: corrects.map(|upload| upload.public_id),
     }
 }
 
@@ -163,10 +169,10 @@ fn kind(kind: preview::Kind) -> api::CellKind {
 /// By the slowest of the topic's queues. A guess that cannot be made is none, and no error.
 async fn working_seconds<B: Broker + Clone>(
     app: &App<B>,
-    topic: TopicId,
+    topic: Option<TopicId>,
     rows: u64,
 ) -> Option<f64> {
-    let routes = app.store.control.routes(topic).await.ok()?;
+    let routes = app.store.control.routes(topic?).await.ok()?;
     let mut longest: Option<f64> = None;
     for route in routes.queues {
         let stats = app.broker.stats(&route.name).await.ok()?;

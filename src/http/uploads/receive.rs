@@ -24,7 +24,7 @@ use crate::http::refusals::UNSUPPORTED;
 use crate::http::webhook::Address;
 use crate::http::{ApiError, App, rules};
 use crate::ingest::Ingested;
-use crate::ingest::taken::{NotTaken, Repeated, Spooled, Stage, TakeOptions, Taken};
+use crate::ingest::taken::{Destination, NotTaken, Repeated, Spooled, Stage, TakeOptions, Taken};
 use crate::store::control::Steering;
 use crate::workbook::{AttributeColumns, ReadOptions};
 
@@ -53,7 +53,8 @@ const BUSY_SECONDS: u32 = 5;
         ("stop_after_failures" = Option<String>, Query, description = "Pause by itself past so many dead messages: a part of what has ended such as `5%`, once enough has, or a number", pattern = r"^([1-9][0-9]{0,14}|[1-9][0-9]?(\.[0-9]{1,5})?%|0\.[0-9]{0,4}[1-9]%)$"),
         ("webhook" = Option<String>, Query, description = "Where the upload is sent to, signed, once it has ended, failed or been cancelled", pattern = r"^https?://[^ ]+$", max_length = 2000),
         ("dry_run" = Option<bool>, Query, description = "Only look: each file is read to its end and told of, nothing is published and nothing is kept"),
-        ("key" = Option<String>, Query, description = "With `dry_run`: the columns that a row is known by, with commas between them, 16 at most; rows that come again are counted by them, or by all columns", min_length = 1),
+        ("key" = Option<String>, Query, description = "The columns that a row is known by, with commas between them, 16 at most. A row that comes again, in the file or in another upload to the topic, is counted as a duplicate and not sent, unless the earlier one died, expired or was cancelled. A dry run looks in the file alone, and without a key at all columns", min_length = 1),
+        ("correction" = Option<String>, Query, description = "What it means that a file is a table of failures (`failures.xlsx`): `found` unless told, it corrects its upload, and only its rows run; `off`, it is a file like any other", pattern = r"^(found|off)$"),
     ),
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     responses(
@@ -102,9 +103,7 @@ pub(super) async fn upload<B: Broker + Clone>(
         Err(refused) => return refused.into_response(),
     };
     match asked.what {
-        What::Take { options, wait } => {
-            answer(&app, inbox, options, &asked.topic, wait).await.into_response()
-        }
+        What::Take { options, wait } => answer(&app, inbox, options, wait).await.into_response(),
         What::Look(wanted) => preview::answer(&app, inbox, &wanted).await.into_response(),
     }
 }
@@ -130,7 +129,6 @@ fn files() -> Array {
 /// What a request says before its body.
 struct Asked {
     what: What,
-    topic: TopicName,
     boundary: String,
 }
 
@@ -153,22 +151,24 @@ impl Asked {
         };
         let dry_run = params.take("dry_run")?.unwrap_or(false);
         let key: Option<AttributeColumns> = params.take("key")?;
-        if key.is_some() && !dry_run {
-            return Err(ApiError::invalid("`key` goes with `dry_run=true`"));
-        }
         let mut read = ReadOptions {
             dates: params.take("dates")?.unwrap_or_default(),
             on_invalid: params.take("on_invalid")?.unwrap_or_default(),
             sheet: params.take("sheet")?.unwrap_or_default(),
             header_row: params.take("header_row")?.unwrap_or_default(),
             attributes: params.take("attributes")?.unwrap_or_default(),
+            key: key.clone().unwrap_or_default(),
+            correction: params.take("correction")?.unwrap_or_default(),
             ..ReadOptions::default()
         };
         let steering = steering(app, &mut params)?;
-        let topic = params.take::<String>("topic")?.unwrap_or_else(|| TOPIC.to_owned());
+        let named = params.take::<String>("topic")?;
         params.end()?;
-        let topic: TopicName =
-            topic.parse().map_err(|error| ApiError::invalid(format!("`topic`: {error}")))?;
+        let topic: TopicName = named
+            .as_deref()
+            .unwrap_or(TOPIC)
+            .parse()
+            .map_err(|error| ApiError::invalid(format!("`topic`: {error}")))?;
         let boundary = boundary(&parts.headers)?;
         let most = Terms {
             limits: &app.limits,
@@ -181,15 +181,21 @@ impl Asked {
             return Err(too_large(format!("the request has more than {most} bytes")));
         }
         let number = app.store.control.topic(&topic).await?;
-        let number = number.ok_or_else(|| ApiError::missing("topic", &topic))?;
-        read.rules = rules::of_upload(app, number).await?;
+        let to = match (named, number) {
+            (None, number) => Destination::Usual(number),
+            (Some(_), Some(number)) => Destination::Told(number),
+            (Some(_), None) => return Err(ApiError::missing("topic", &topic)),
+        };
+        if let Some(topic) = to.plain() {
+            read.rules = rules::of_upload(app, topic).await?;
+        }
         let what = if dry_run {
-            What::Look(Wanted { read, topic: number, key: key.unwrap_or_default() })
+            What::Look(Wanted { read, topic: to, key: key.unwrap_or_default() })
         } else {
-            let options = TakeOptions { read, topic: number, stream, repeated, steering };
+            let options = TakeOptions { read, topic: to, stream, repeated, steering };
             What::Take { options, wait }
         };
-        Ok(Self { what, topic, boundary })
+        Ok(Self { what, boundary })
     }
 }
 
@@ -252,7 +258,6 @@ async fn answer<B: Broker + Clone>(
     app: &App<B>,
     inbox: Inbox,
     take: TakeOptions,
-    topic: &TopicName,
     wait: bool,
 ) -> Result<(StatusCode, Json<api::Data<api::UploadAnswer>>), ApiError> {
     let mut slots = take_all(app, inbox, take).await;
@@ -270,7 +275,7 @@ async fn answer<B: Broker + Clone>(
     let mut data = Vec::with_capacity(slots.len());
     for slot in slots {
         data.push(match slot.outcome {
-            Ok(taken) => api::UploadAnswer::Taken(Box::new(shown(app, taken, topic, wait).await)),
+            Ok(taken) => api::UploadAnswer::Taken(Box::new(shown(app, taken, wait).await)),
             Err(refused) => api::UploadAnswer::Refused(Box::new(about(refused, slot.filename))),
         });
     }
@@ -309,6 +314,7 @@ async fn take<B: Broker + Clone>(
 pub(super) fn not_taken(error: NotTaken) -> ApiError {
     match error {
         NotTaken::Refused(problem) => problem.into(),
+        NotTaken::NoTopic => ApiError::missing("topic", TOPIC),
         NotTaken::Busy => {
             ApiError::unavailable("all readers are busy; send the file again", BUSY_SECONDS)
         }
@@ -339,12 +345,7 @@ async fn fault(stage: &mut watch::Receiver<Stage>, stop: &CancellationToken) -> 
 }
 
 /// A file that was taken is told so, whatever becomes of looking at its numbers.
-async fn shown<B: Broker + Clone>(
-    app: &App<B>,
-    taken: Taken,
-    topic: &TopicName,
-    wait: bool,
-) -> api::Upload {
+async fn shown<B: Broker + Clone>(app: &App<B>, taken: Taken, wait: bool) -> api::Upload {
     let taken_before = !taken.is_new();
     if (wait || taken_before)
         && let Ok(now) = app.store.control.upload(taken.upload.id).await
@@ -352,7 +353,8 @@ async fn shown<B: Broker + Clone>(
     {
         return api::Upload { taken_before, ..now };
     }
-    view::recorded(&taken.upload, topic.to_string())
+    let topic = app.store.control.topic_name(taken.upload.topic).await;
+    view::recorded(&taken.upload, topic.ok().flatten().unwrap_or_default())
 }
 
 pub(super) fn about(refused: ApiError, filename: Option<String>) -> api::Problem {

@@ -15,6 +15,9 @@ use crate::store::control::{Told, Upload, UploadState};
 use crate::store::log::{RATE_WINDOW, Standing};
 use crate::workbook::Totals;
 
+/// Corrections of an upload that are shown.
+const CORRECTIONS: u64 = 10;
+
 /// An upload as it is now, of a record of it that was just read.
 pub(in crate::http) async fn view<B: Broker + Clone>(
     app: &App<B>,
@@ -27,6 +30,7 @@ pub(in crate::http) async fn view<B: Broker + Clone>(
     let problem: Option<Problem> = stored(upload.problem.as_deref())?;
     shown.problem = problem.as_ref().map(Into::into);
     shown.status = status(upload.state, &standing);
+    shown.corrected_by = app.store.control.corrections_of(upload.public_id, CORRECTIONS).await?;
     let read = app.intake.progress(upload.id).map(|now| now.read.load(Ordering::Relaxed));
     shown.counts = counts(&standing, &totals, read.unwrap_or(0));
     let over = shown.status.is_over();
@@ -44,6 +48,8 @@ pub(super) fn recorded(upload: &Upload, topic: String) -> api::Upload {
         id: upload.public_id,
         filename: upload.filename.clone(),
         status: status_of(upload.state),
+        corrects: upload.corrects,
+        corrected_by: vec![],
         topic,
         bytes: upload.bytes,
         content_hash: upload.content_hash.clone(),
@@ -136,9 +142,10 @@ fn counts(standing: &Standing, totals: &Totals, read: u64) -> api::Counts {
     // Findings beyond their limit are counted by the reader alone, and told at the end.
     let rejected = standing.rejected.max(totals.rejected_rows);
     api::Counts {
-        read: standing.messages.max(totals.rows).max(read) + rejected,
+        read: (standing.messages + standing.duplicates).max(totals.rows).max(read) + rejected,
         published: standing.messages.saturating_sub(standing.unrouted),
         rejected,
+        duplicates: standing.duplicates,
         unrouted: standing.unrouted,
         blank: totals.blank_rows,
         warnings: totals.warnings,
@@ -164,13 +171,15 @@ mod tests {
             unrouted: 2,
             copies: 16,
             rejected: 3,
+            duplicates: 2,
             in_flight: 4,
             lately: 0,
             ended: Counts { done: 5, dead: 1, expired: 2, cancelled: 1 },
         };
-        let totals = Totals { rows: 10, rejected_rows: 5, blank_rows: 7, ..Totals::default() };
+        let totals = Totals { rows: 12, rejected_rows: 5, blank_rows: 7, ..Totals::default() };
         let counts = counts(&standing, &totals, 10);
-        assert_eq!(counts.read, counts.published + counts.unrouted + counts.rejected);
+        let became = counts.published + counts.unrouted + counts.rejected + counts.duplicates;
+        assert_eq!(counts.read, became);
         let ended = counts.done + counts.dead + counts.expired + counts.cancelled;
         assert_eq!(counts.copies, counts.waiting + counts.in_flight + ended);
         assert_eq!((counts.blank, counts.rejected, counts.waiting), (7, 5, 3));

@@ -36,6 +36,8 @@ pub struct NewUpload {
     pub spool: Option<String>,
     /// Whether workers may begin before the file has been read to its end.
     pub stream: bool,
+    /// The public id of the upload that it corrects.
+    pub corrects: Option<Uuid>,
     /// How long its ingestion is the maker's without [`Control::renew`]; `None` for as long as it
     /// takes, where nobody else would take it over.
     pub lease: Option<Duration>,
@@ -90,6 +92,8 @@ pub struct Upload {
     pub options: String,
     /// Whether workers may begin before the file has been read to its end.
     pub stream: bool,
+    /// The public id of the upload that it corrects.
+    pub corrects: Option<Uuid>,
     /// When it was received, in milliseconds since 1970 (UTC); so are the others.
     pub created_at: i64,
     /// When all of it was published.
@@ -137,6 +141,7 @@ impl Control {
             bytes: Set(i64::try_from(new.bytes).unwrap_or(i64::MAX)),
             spool: Set(new.spool),
             stream: Set(new.stream),
+            corrects: Set(new.corrects.map(|id| id.to_string())),
             lease_until: Set(new.lease.map(|_| 0)),
             topic_id: Set(new.topic.0),
             state: Set(State::Ingesting),
@@ -196,6 +201,23 @@ impl Control {
             .await?
             .map(read)
             .transpose()
+    }
+
+    /// The public ids of the uploads that correct an upload, oldest first, `limit` at most.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn corrections_of(&self, id: Uuid, limit: u64) -> Result<Vec<Uuid>, StoreError> {
+        let found: Vec<String> = upload::Entity::find()
+            .select_only()
+            .column(upload::Column::PublicId)
+            .filter(upload::Column::Corrects.eq(id.to_string()))
+            .order_by_asc(upload::Column::Id)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(found.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
     /// Uploads, newest first: those older than `before`, `limit` at most.
@@ -382,6 +404,7 @@ fn read(model: upload::Model) -> Result<Upload, StoreError> {
         spool: model.spool,
         options: model.options,
         stream: model.stream,
+        corrects: model.corrects.as_deref().and_then(|id| id.parse().ok()),
         created_at: model.created_at,
         published_at: model.published_at,
         ended_at: model.ended_at,

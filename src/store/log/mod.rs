@@ -15,6 +15,7 @@
 mod carried;
 mod ends;
 mod gather;
+mod keys;
 mod look;
 mod outcomes;
 mod page;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 
 pub use carried::{CarriedBatch, End, Known};
 pub use ends::RowEnd;
+pub use keys::{Claim, Holder, KeyedRow, RowKey};
 pub use look::{RATE_WINDOW, Seen};
 pub use page::{CopyState, FindingAt, RowAt, RowPage, UploadRow};
 pub use postgres::sql::Statements as PostgresStatements;
@@ -387,12 +389,24 @@ fn depth_of((ready, delayed, held, in_flight): (i64, i64, i64, i64)) -> Depth {
     }
 }
 
-/// The columns of a standing: messages, unrouted, copies, rejected, in flight, each kind of end, and what
-/// ended lately.
-type StandingColumns = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+/// The columns of a standing: messages, unrouted, copies, rejected, duplicates, in flight, each kind of
+/// end, and what ended lately.
+type StandingColumns = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
 
 fn standing_of(
-    (messages, unrouted, copies, rejected, in_flight, done, dead, expired, cancelled, lately): StandingColumns,
+    (
+        messages,
+        unrouted,
+        copies,
+        rejected,
+        duplicates,
+        in_flight,
+        done,
+        dead,
+        expired,
+        cancelled,
+        lately,
+    ): StandingColumns,
 ) -> Standing {
     let count = |n: i64| u64::try_from(n).unwrap_or(0);
     Standing {
@@ -400,6 +414,7 @@ fn standing_of(
         unrouted: count(unrouted),
         copies: count(copies),
         rejected: count(rejected),
+        duplicates: count(duplicates),
         in_flight: count(in_flight),
         ended: Counts {
             done: count(done),

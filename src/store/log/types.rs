@@ -82,6 +82,8 @@ pub struct RowsOf {
     pub held: bool,
     /// What was found in these rows: the row, and the finding as JSON.
     pub findings: Vec<(RowNumber, String)>,
+    /// How many of these rows are duplicates, and so no messages.
+    pub duplicates: u32,
 }
 
 /// Messages published together: the unit of commit.
@@ -212,6 +214,8 @@ pub struct Standing {
     pub copies: u64,
     /// Rows that were rejected, as far as recorded.
     pub rejected: u64,
+    /// Rows that are duplicates of others, and so no messages.
+    pub duplicates: u64,
     /// Copies in consumers' hands.
     pub in_flight: u64,
     /// Of those that are done or dead, how many became so in the last minute.

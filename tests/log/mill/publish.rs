@@ -98,6 +98,7 @@ impl Mill {
                 bytes: 0,
                 spool: None,
                 stream: false,
+                corrects: None,
                 lease: None,
             };
             let upload = self.store.control.create_upload(new).await?;
@@ -154,6 +155,7 @@ impl Mill {
             turn: i32::try_from(at).unwrap(),
             held: true,
             findings: vec![],
+            duplicates: 0,
         });
         self.ledger.trying(&keys);
         loop {

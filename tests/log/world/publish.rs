@@ -14,6 +14,7 @@ impl World<'_> {
             bytes: 0,
             spool: None,
             stream: !held,
+            corrects: None,
             lease: None,
         };
         let upload = self.store.control.create_upload(new).await?;
@@ -96,6 +97,7 @@ impl World<'_> {
                     turn: upload.turn,
                     held: upload.held,
                     findings: vec![(RowNumber(first_row), format!("{{\"n\":{first_row}}}"))],
+                    duplicates: 0,
                 }
             }),
             segments: segments.collect(),

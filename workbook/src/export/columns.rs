@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::ends::{EndOfRow, Status};
 use super::plan::{ExportPlan, ExportWhat, QueuePlan};
+use crate::correction::{ADDED, added as added_to_failures};
 use crate::header::Names;
 
 /// Digits of a number that a spreadsheet program keeps.
@@ -81,16 +82,16 @@ impl<'a> Columns<'a> {
     pub(super) fn leading(&self) -> usize {
         match self.what {
             ExportWhat::Results => 0,
-            ExportWhat::Failures => 2,
+            ExportWhat::Failures => ADDED.len(),
         }
     }
 
     /// The names, beside those that are taken.
     pub(super) fn names(&self, taken: &[String]) -> Vec<String> {
-        let mut names = Names::taken_by(taken);
         if self.what == ExportWhat::Failures {
-            return ["row", "problem"].map(|name| names.give(name)).into();
+            return added_to_failures(taken).into();
         }
+        let mut names = Names::taken_by(taken);
         let mut all = vec![];
         for queue in self.queues {
             // With several queues, the name of a column says whose it is.

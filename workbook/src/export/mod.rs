@@ -38,6 +38,7 @@ use rowmill_domain::Problem;
 
 pub use columns::{fields, harmless};
 pub use ends::{EndOfRow, Status};
+pub(crate) use parts::sheet_name;
 pub use plan::{ExportForm, ExportPlan, ExportWhat, QueuePlan};
 
 /// Why a file could not be written.

@@ -160,7 +160,7 @@ pub(super) fn parts(
 }
 
 /// A name that a sheet may have, and none of the others has.
-pub(super) fn sheet_name(wanted: &str, others: &[String]) -> String {
+pub(crate) fn sheet_name(wanted: &str, others: &[String]) -> String {
     const LONGEST: usize = 31;
     let clean = |c: char| {
         if matches!(c, '[' | ']' | ':' | '*' | '?' | '/' | '\\') || c.is_control() {

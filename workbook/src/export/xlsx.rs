@@ -11,6 +11,7 @@ use super::parts::{HEADER_STYLE, Styles, parts, sheet_name};
 use super::plan::{ExportPlan, ExportWhat};
 use super::sheet::{END, Lines, START};
 use super::zipped::{PIECE_BYTES, Zipped};
+use crate::correction::PROPERTY;
 use crate::shape::CellsOfRow;
 use crate::sink::SheetHead;
 
@@ -183,7 +184,7 @@ impl Form for Xlsx<'_> {
         self.end()?;
         let properties: &[(&str, &str)] = match self.plan.what {
             ExportWhat::Results => &[],
-            ExportWhat::Failures => &[("rowmill-upload", &self.plan.upload)],
+            ExportWhat::Failures => &[(PROPERTY, &self.plan.upload)],
         };
         for (name, xml) in parts(&self.sheets, &self.styles, self.from_1904, properties) {
             self.zip.part(name)?;

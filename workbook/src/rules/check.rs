@@ -210,6 +210,10 @@ impl Sink for Checked<'_> {
         self.sink.listed(sheets);
     }
 
+    fn corrects(&mut self, upload: &str) -> Result<(), Stop> {
+        self.sink.corrects(upload)
+    }
+
     fn sheet(&mut self, head: &SheetHead) -> Result<(), Stop> {
         let plan = Plan::of(head, self.rules, self.dates)?;
         self.sheet = Some((head.clone(), plan));

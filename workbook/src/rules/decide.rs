@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::check::Pairs;
 use super::plan::Plan;
-use super::terms::{Decided, OnInvalid, Order, TextDates};
+use super::terms::{Decided, Order, TextDates};
 use super::value::text_of;
 use crate::limits::ReadLimits;
 use crate::options::ReadOptions;
@@ -35,13 +35,7 @@ pub fn decide(
 ) -> Result<Vec<Decided>, Stop> {
     let mut seen = Seen { options, sheet: None, names: BTreeMap::new(), columns: BTreeMap::new() };
     // What is found out about rows is told when they are read to be published.
-    let plain = ReadOptions {
-        rules: None,
-        dates: TextDates::Keep,
-        on_invalid: OnInvalid::Skip,
-        ..options.clone()
-    };
-    crate::read(path, &plain, limits, &mut seen)?;
+    crate::read(path, &options.unchecked(), limits, &mut seen)?;
     Ok(seen.decided()?)
 }
 

@@ -16,8 +16,8 @@ fence as materialized (select 1 from upload where id=$4 and epoch=$5 and state='
 allowed as materialized (
   select now from clock
   where exists (select 1 from topic where id=$2 and version=$3) and exists (select 1 from fence)),
-b as (insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,queues,sizes,created_at)
-  select $6,$7,$2,$4,$8,$9,$10,$11,(select coalesce(sum(size),0) from unnest($13::int[]) size),$12,$13,now from allowed),
+b as (insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,queues,sizes,created_at,duplicates)
+  select $6,$7,$2,$4,$8,$9,$10,$11,(select coalesce(sum(size),0) from unnest($13::int[]) size),$12,$13,now,$16 from allowed),
 f as (insert into finding(upload_id,sheet,\"row\",ordinal,first_id,content)
   select $4,$8,x.at,x.ordinal,$6,x.content from allowed cross join unnest($14::int[],$15::text[]) with ordinality x(at,content,ordinal)
   on conflict do nothing)
@@ -71,6 +71,7 @@ impl PostgresLog {
             .bind(batch.copies.iter().map(|(_, size)| size.cast_signed()).collect::<Vec<_>>())
             .bind(rows.findings.iter().map(|(row, _)| row.0.cast_signed()).collect::<Vec<_>>())
             .bind(rows.findings.iter().map(|(_, content)| content.as_str()).collect::<Vec<_>>())
+            .bind(rows.duplicates.cast_signed())
             .fetch_one(&mut *tx)
             .await
             .map_err(already_there)?;

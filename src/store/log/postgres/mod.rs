@@ -3,6 +3,7 @@
 mod carried;
 mod end;
 mod floor;
+mod keys;
 mod look;
 mod outcomes;
 mod page;

@@ -178,6 +178,7 @@ impl PostgresLog {
             .bind(findings.iter().map(|(row, _)| row.0.cast_signed()).collect::<Vec<_>>())
             .bind(findings.iter().map(|(_, content)| content.as_str()).collect::<Vec<_>>())
             .bind(turns)
+            .bind(rows.map_or(0, |rows| rows.duplicates.cast_signed()))
             .fetch_one(&mut **tx)
             .await
             .map_err(already_there)?;

@@ -127,8 +127,8 @@ allowed as materialized (
   select now from clock
   where exists (select 1 from topic where id=$2 and version=$3)
     and ($4::int8 is null or exists (select 1 from fence))),
-b as (insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,queues,sizes,created_at)
-  select $6,$7,$2,$4,$8,$9,$10,$11,(select coalesce(sum(size),0) from unnest($14::int[]) size),$13,$14,now from allowed),
+b as (insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,queues,sizes,created_at,duplicates)
+  select $6,$7,$2,$4,$8,$9,$10,$11,(select coalesce(sum(size),0) from unnest($14::int[]) size),$13,$14,now,$21 from allowed),
 s as (insert into segment(queue_id,first_id,size,taken,upload_id,turn,held,available_at,expires_at,created_at)
   select x.queue,$6,x.size,x.taken::smallint[],$4,
     x.turn,$12 or coalesce((select paused from fence),false),now+x.delay,now+x.retention,now

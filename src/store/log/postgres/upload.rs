@@ -95,6 +95,7 @@ impl PostgresLog {
             "delete from message m using batch b \
              where b.upload_id=$1 and m.id>=b.first_id and m.id<b.first_id+b.n",
             "delete from finding where upload_id=$1",
+            "delete from row_key where upload_id=$1",
             "delete from batch where upload_id=$1",
         ] {
             sqlx::query(statement).bind(upload.0).execute(&mut **tx).await?;

@@ -23,8 +23,8 @@ impl SqliteLog {
         let queues: Vec<i32> = batch.copies.iter().map(|(queue, _)| queue.0).collect();
         let sizes: Vec<u32> = batch.copies.iter().map(|(_, size)| *size).collect();
         let added = sqlx::query(
-            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,queues,sizes,created_at) \
-             values (?,?,?,?,?,?,?,?,?,?,?,?) on conflict do nothing",
+            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,queues,sizes,created_at,duplicates) \
+             values (?,?,?,?,?,?,?,?,?,?,?,?,?) on conflict do nothing",
         )
         .bind(batch.first_id)
         .bind(batch.messages)
@@ -38,6 +38,7 @@ impl SqliteLog {
         .bind(to_json(&queues))
         .bind(to_json(&sizes))
         .bind(now)
+        .bind(rows.duplicates)
         .execute(&mut *tx)
         .await?;
         if added.rows_affected() == 0 {

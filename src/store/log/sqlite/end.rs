@@ -8,7 +8,7 @@ use crate::store::log::{RATE_WINDOW, standing_of};
 
 const STANDING: &str = "
 with b as materialized (
-  select coalesce(sum(n),0) as n, coalesce(sum(unrouted),0) as unrouted, coalesce(sum(copies),0) as copies,
+  select coalesce(sum(n),0) as n, coalesce(sum(unrouted),0) as unrouted, coalesce(sum(copies),0) as copies, coalesce(sum(duplicates),0) as duplicates,
     min(first_id) as low, max(max(first_id+n), iif(max(first_id)>=576460752303423488,(max(first_id)/2147483648+1)*2147483648,0)) as high from batch where upload_id=?1),
 live as materialized (select id from queue where not keeps_dead),
 o as materialized (
@@ -16,7 +16,7 @@ o as materialized (
     and o.first_id>=(select low from b) and o.first_id<(select high from b)
   where o.upload_id=?1 group by o.kind)
 select b.n, b.unrouted, b.copies,
-  (select count(distinct sheet*4294967296+\"row\") from finding where upload_id=?1 and content like '{\"kind\":\"rejected\"%'),
+  (select count(distinct sheet*4294967296+\"row\") from finding where upload_id=?1 and content like '{\"kind\":\"rejected\"%'), b.duplicates,
   (select coalesce(sum(unsettled),0) from lease where upload_id=?1 and queue_id in (select id from live)),
   coalesce((select n from o where kind=1),0), coalesce((select n from o where kind=2),0),
   coalesce((select n from o where kind=3),0), coalesce((select n from o where kind=4),0),

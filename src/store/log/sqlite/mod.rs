@@ -6,6 +6,7 @@
 
 mod carried;
 mod end;
+mod keys;
 mod look;
 mod outcomes;
 mod page;

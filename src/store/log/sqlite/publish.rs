@@ -37,8 +37,8 @@ impl SqliteLog {
         let queues: Vec<i32> = batch.segments.iter().map(|segment| segment.queue.0).collect();
         let sizes: Vec<i32> = batch.segments.iter().map(|segment| size_of(segment, n)).collect();
         sqlx::query(
-            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,queues,sizes,created_at) \
-             values (?,?,?,?,?,?,?,?,?,?,?,?)",
+            "insert into batch(first_id,n,topic_id,upload_id,sheet,first_row,last_row,unrouted,copies,queues,sizes,created_at,duplicates) \
+             values (?,?,?,?,?,?,?,?,?,?,?,?,?)",
         )
         .bind(batch.first_id)
         .bind(n)
@@ -52,6 +52,7 @@ impl SqliteLog {
         .bind(to_json(&queues))
         .bind(to_json(&sizes))
         .bind(now)
+        .bind(rows.map_or(0, |rows| rows.duplicates))
         .execute(&mut *tx)
         .await?;
         let sheet = rows.map(|rows| rows.sheet);

@@ -111,6 +111,7 @@ pub(super) async fn take_back(
     for statement in [
         "delete from segment where upload_id=?",
         "delete from finding where upload_id=?",
+        "delete from row_key where upload_id=?",
         "delete from batch where upload_id=?",
     ] {
         sqlx::query(statement).bind(upload.0).execute(&mut **tx).await?;
