@@ -30,16 +30,12 @@ async fn what_rabbitmq_refuses_of_a_queue_changes_nothing() {
     new["id"] = json!("own");
     let (status, made) = asked(http().post(&queues).json(&new)).await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
-    for (field, value) in [
-        ("message_retention_seconds", json!(3_600)),
-        ("message_max_deliveries", json!(9)),
-        ("dead_queue_id", Value::Null),
-    ] {
+    for retention in [3_600, 86_400] {
         let mut changed = terms.clone();
-        changed[field] = value;
+        changed["message_retention_seconds"] = json!(retention);
         let (status, problem) = asked(http().put(&queue).json(&changed)).await;
-        assert_eq!(status, StatusCode::NOT_IMPLEMENTED, "{field}: {problem}");
-        assert_eq!(asked(http().get(&queue)).await.1, made, "{field}");
+        assert_eq!(status, StatusCode::NOT_IMPLEMENTED, "{problem}");
+        assert_eq!(asked(http().get(&queue)).await.1, made);
     }
     // What is no business of the server's may change.
     let mut changed = terms.clone();
