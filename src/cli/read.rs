@@ -16,7 +16,9 @@ use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use crate::domain::{Finding, Problem, ProblemKind, RowNumber};
 use crate::workbook::frame::{Frame, RowsBuffer};
 use crate::workbook::preview::Profile;
-use crate::workbook::{self, AttributeColumns, PreviewOptions, ReadLimits, ReadOptions, SheetHead, Sink, Stop};
+use crate::workbook::{
+    self, AttributeColumns, PreviewOptions, ReadLimits, ReadOptions, SheetHead, Sink, Stop,
+};
 
 /// Reads one spreadsheet in this process and writes frames to standard output.
 #[derive(Debug, clap::Args)]

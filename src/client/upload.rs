@@ -28,6 +28,10 @@ pub struct UploadOptions {
     pub topic: Option<String>,
     /// Columns whose cells become attributes, named by the header: `country,city`.
     pub attributes: Option<String>,
+    /// Columns that a row is known by, named by the header: `order_id`.
+    pub key: Option<String>,
+    /// `off` for a table of failures that is no correction.
+    pub correction: Option<String>,
     /// Let workers begin before the file has been read to its end.
     pub stream: bool,
     /// Answer when all is published, not when the file has been accepted.
@@ -41,6 +45,8 @@ impl UploadOptions {
         query.extend(self.header_row.as_deref().map(|row| ("header_row", row)));
         query.extend(self.topic.as_deref().map(|topic| ("topic", topic)));
         query.extend(self.attributes.as_deref().map(|columns| ("attributes", columns)));
+        query.extend(self.key.as_deref().map(|columns| ("key", columns)));
+        query.extend(self.correction.as_deref().map(|what| ("correction", what)));
         query.extend(self.stream.then_some(("stream", "true")));
         query.extend(self.wait.then_some(("wait", "true")));
         query

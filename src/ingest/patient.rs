@@ -52,7 +52,10 @@ impl<B: Broker> Patient<B> {
     }
 
     /// Asks until there is an answer that is not an outage.
-    pub(super) async fn until_answered<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, IngestError>
+    pub(super) async fn until_answered<T, F>(
+        &self,
+        mut ask: impl FnMut() -> F,
+    ) -> Result<T, IngestError>
     where
         F: Future<Output = Result<T, BrokerError>>,
     {

@@ -139,9 +139,10 @@ impl Sieve {
 
     fn claim(&self, batch: &RowBatch) -> Claim {
         let keyed = batch.rows.iter().map(|row| {
-            let of_correction = self.correction.iter().map(|correction| {
-                correction_key(&correction.root, batch.sheet, row.row)
-            });
+            let of_correction = self
+                .correction
+                .iter()
+                .map(|correction| correction_key(&correction.root, batch.sheet, row.row));
             let of_columns = self.key.iter().filter_map(|key| key.key(&row.data));
             KeyedRow { row: row.row, keys: of_correction.chain(of_columns).collect() }
         });

@@ -12,6 +12,7 @@ mod attributes;
 mod broken;
 mod end;
 mod events;
+mod keys;
 mod look;
 mod pages;
 mod scene;

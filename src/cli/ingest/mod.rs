@@ -20,7 +20,7 @@ use super::{COULD_NOT, complain};
 use crate::api::{Upload, UploadStatus};
 use crate::client::{Client, ClientError, ClientLimits, UploadOptions};
 use crate::domain::TopicName;
-use crate::workbook::{AttributeColumns, HeaderRow, SheetChoice};
+use crate::workbook::{AttributeColumns, CorrectionChoice, HeaderRow, SheetChoice};
 use bars::{Bar, Bars};
 
 /// Files under way at the same time.
@@ -59,6 +59,16 @@ pub(crate) struct Args {
     /// between them: queues filter by attributes
     #[arg(long, value_name = "COLUMNS", env = "ROWMILL_ATTRIBUTES", value_parser = as_text::<AttributeColumns>)]
     attributes: Option<String>,
+
+    /// Columns that a row is known by, named by the header, with commas between them: one that comes
+    /// again, in a file or in another of the topic, is not sent again
+    #[arg(long, value_name = "COLUMNS", env = "ROWMILL_KEY", value_parser = as_text::<AttributeColumns>)]
+    key: Option<String>,
+
+    /// What it means that a file is a table of failures: found, it corrects its upload; off, it is a
+    /// file like any other. Found unless told
+    #[arg(long, value_name = "WHAT", env = "ROWMILL_CORRECTION", value_parser = as_text::<CorrectionChoice>)]
+    correction: Option<String>,
 
     /// Let workers begin before a file has been read to its end; what they have done by then stands,
     /// should the file turn out to be damaged further down
@@ -142,6 +152,8 @@ impl Args {
             header_row: self.header_row.clone(),
             topic: self.topic.as_ref().map(ToString::to_string),
             attributes: self.attributes.clone(),
+            key: self.key.clone(),
+            correction: self.correction.clone(),
             stream: self.stream,
             wait: false,
         };

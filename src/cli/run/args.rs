@@ -10,7 +10,9 @@ use crate::cli::read_limits::read_limits;
 use crate::config::Config;
 use crate::domain::{QueueName, RetryPolicy};
 use crate::telemetry::LogFormat;
-use crate::workbook::{CorrectionChoice, CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice};
+use crate::workbook::{
+    CorrectionChoice, CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice,
+};
 use crate::worker::{AnyHandler, HandlerError, Rate, WorkerLimits};
 
 /// Process a spreadsheet's rows on this machine, without a server.

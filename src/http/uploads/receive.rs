@@ -95,9 +95,7 @@ pub(super) async fn upload<B: Broker + Clone>(
         Err(refused) => return refused.into_response(),
     };
     match asked.what {
-        What::Take { options, wait } => {
-            answer(&app, inbox, options, wait).await.into_response()
-        }
+        What::Take { options, wait } => answer(&app, inbox, options, wait).await.into_response(),
         What::Look(wanted) => preview::answer(&app, inbox, &wanted).await.into_response(),
     }
 }
@@ -303,11 +301,7 @@ async fn fault(stage: &mut watch::Receiver<Stage>, stop: &CancellationToken) -> 
 }
 
 /// A file that was taken is told so, whatever becomes of looking at its numbers.
-async fn shown<B: Broker + Clone>(
-    app: &App<B>,
-    taken: Taken,
-    wait: bool,
-) -> api::Upload {
+async fn shown<B: Broker + Clone>(app: &App<B>, taken: Taken, wait: bool) -> api::Upload {
     let taken_before = !taken.is_new();
     if (wait || taken_before)
         && let Ok(now) = app.store.control.upload(taken.upload.id).await

@@ -175,10 +175,8 @@ mod tests {
     const B: RowKey = [2; 16];
 
     fn claim(rows: &[(u32, &[RowKey])]) -> Claim {
-        let row = |(row, keys): &(u32, &[RowKey])| KeyedRow {
-            row: RowNumber(*row),
-            keys: keys.to_vec(),
-        };
+        let row =
+            |(row, keys): &(u32, &[RowKey])| KeyedRow { row: RowNumber(*row), keys: keys.to_vec() };
         Claim {
             fence: Fence { upload: UploadId(7), epoch: 1 },
             sheet: 0,

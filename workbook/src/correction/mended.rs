@@ -410,9 +410,6 @@ mod tests {
         assert_eq!(of(None), r#"{"corrects":"u"}"#);
         assert_eq!(of(Some(r#"{"a":"b"}"#)), r#"{"corrects":"u","a":"b"}"#);
         assert_eq!(of(Some(r#"{"corrects":"b"}"#)), r#"{"corrects":"b"}"#);
-        assert_eq!(
-            of(Some(r#"{"a":"\"corrects\":"}"#)),
-            r#"{"corrects":"u","a":"\"corrects\":"}"#
-        );
+        assert_eq!(of(Some(r#"{"a":"\"corrects\":"}"#)), r#"{"corrects":"u","a":"\"corrects\":"}"#);
     }
 }

@@ -159,8 +159,11 @@ mod tests {
             first_column: 1,
             columns: columns.iter().map(|name| (*name).to_owned()).collect(),
         };
-        let heads =
-            [head(0, Some("a/b"), &["id", "row"]), head(2, Some("a_b"), &["x"]), head(2, None, &[])];
+        let heads = [
+            head(0, Some("a/b"), &["id", "row"]),
+            head(2, Some("a_b"), &["x"]),
+            head(2, None, &[]),
+        ];
         let correction = Correction::new("u".into(), "u".into(), &heads);
         let titles: Vec<_> = correction.sheets.iter().map(|sheet| sheet.title.as_str()).collect();
         assert_eq!(titles, ["a_b", "a_b (2)"]);

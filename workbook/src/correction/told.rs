@@ -19,8 +19,7 @@ const ID_CHARS: usize = 36;
 pub(crate) fn told<R: Read + Seek>(container: &mut Container<R>) -> Option<String> {
     let relations = package::relations(container, "").ok()?;
     // The strict flavour spells it in one word.
-    let properties =
-        |kind: &str| kind.replace('-', "").eq_ignore_ascii_case("customproperties");
+    let properties = |kind: &str| kind.replace('-', "").eq_ignore_ascii_case("customproperties");
     let part = relations.into_iter().find(|one| properties(&one.kind))?.target;
     if !container.has(&part) {
         return None;

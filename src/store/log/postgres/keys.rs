@@ -54,9 +54,8 @@ impl PostgresLog {
         while !left.is_empty() {
             let some: Vec<Taken> =
                 hoped.iter().filter(|taken| left.contains(&taken.key)).copied().collect();
-            let new: Vec<Vec<u8>> = bound(sqlx::query_scalar(INSERT), claim, &some)
-                .fetch_all(&mut *tx)
-                .await?;
+            let new: Vec<Vec<u8>> =
+                bound(sqlx::query_scalar(INSERT), claim, &some).fetch_all(&mut *tx).await?;
             for hash in new {
                 inserted.insert(key(&hash)?);
             }
