@@ -21,7 +21,7 @@ export function failures(view, id, signal) {
 	return {
 		tell(counts) {
 			dead.tell(counts.dead);
-			rejects.tell(counts.rejected + counts.warnings);
+			rejects.tell(counts.rejected + counts.warnings + counts.duplicates);
 			none.hidden = counts.dead + counts.rejected + counts.warnings > 0;
 		},
 	};

@@ -8,10 +8,11 @@ const KINDS = { text: "text", integer: "whole number", number: "number", boolean
 const ORDERS = { day_first: "DD/MM", month_first: "MM/DD", ambiguous: "DD/MM or MM/DD: no cell tells", mixed: "some DD/MM, some MM/DD" };
 
 /** A look at a file, as a node. */
-export function preview({ filename, counts, estimate, findings, duplicates, workbook, sheets }) {
+export function preview({ filename, corrects, counts, estimate, findings, duplicates, workbook, sheets }) {
 	const left = workbook.filter(({ chosen }) => !chosen).map(({ name, hidden }) => (hidden ? `${name} (hidden)` : name));
 	const facts = [
 		`${count(counts.rows, "row")} to be published`,
+		corrects && "corrects an upload: only these rows run",
 		counts.blank > 0 && `${count(counts.blank, "blank row")} left out`,
 		`reading takes about ${lasting(Math.max(1, estimate.reading_seconds))}`,
 		estimate.working_seconds !== null && `work at the present rate about ${lasting(Math.max(1, estimate.working_seconds))}`,

@@ -4,7 +4,7 @@ import { ask, can, fill } from "./api.js";
 import { question } from "./ask.js";
 import { bar, ended, partsOf, status, tell } from "./bars.js";
 import { Course, chart } from "./chart.js";
-import { button, copy, keep, loading, part, problem, say, tiles, write } from "./dom.js";
+import { button, copy, keep, loading, make, part, problem, say, tiles, write } from "./dom.js";
 import { downloads } from "./downloads.js";
 import { failures } from "./failures.js";
 import { bytes, count, lasting, moment, number, percent, rate } from "./format.js";
@@ -45,6 +45,7 @@ function run(node, id, signal) {
 			about: `${bytes(upload.bytes)} · topic ${upload.topic} · received ${moment(new Date(upload.timings.received_at))}`,
 		});
 		status(part(node, "status"), upload);
+		kin(part(node, "kin"), upload);
 		if (upload.problem) problem(part(node, "problem"), upload.problem);
 		else part(node, "problem").replaceChildren();
 		notice(part(node, "notice"), upload);
@@ -87,6 +88,14 @@ function run(node, id, signal) {
 	});
 }
 
+/** What it corrects, and what corrects it. */
+function kin(place, { corrects, corrected_by: by = [] }) {
+	if (place.dataset.of === `${corrects} ${by}`) return;
+	place.dataset.of = `${corrects} ${by}`;
+	const link = (text, id) => make("a", { href: fill("#/uploads/{id}", { id }) }, text);
+	place.replaceChildren(...(corrects ? ["Corrects ", link("an upload", corrects), " "] : []), ...by.flatMap((id, at) => [at ? ", " : "Corrected by ", link("a later one", id)]));
+}
+
 function progress(node, bars, upload, course) {
 	const { counts, timings } = upload;
 	const over = ended(counts);
@@ -105,7 +114,7 @@ function progress(node, bars, upload, course) {
 		rate: speed === null ? average(upload, over) : `${rate(speed)} now`,
 	});
 	const read = reading ? null : 100;
-	tell(bars.read, upload.status === "failed" ? [["dead", 1]] : [["done", counts.published], ["odd", counts.rejected], ["gone", counts.unrouted]],
+	tell(bars.read, upload.status === "failed" ? [["dead", 1]] : [["done", counts.published], ["odd", counts.rejected], ["gone", counts.unrouted + counts.duplicates]],
 		read, reading ? `${count(counts.read, "row")} read so far` : "read to the end");
 	const far = percent(over, counts.copies);
 	tell(bars.work, partsOf(counts), far, `${far} %: ${number(over)} of ${number(counts.copies)}, ${number(counts.dead)} failed`);
@@ -119,6 +128,7 @@ function progress(node, bars, upload, course) {
 		["Dead", number(counts.dead), counts.dead ? "dead" : ""],
 		...(counts.expired ? [["Expired", number(counts.expired), "gone"]] : []),
 		...(counts.cancelled ? [["Cancelled", number(counts.cancelled), "gone"]] : []),
+		...(counts.duplicates ? [["Duplicates", number(counts.duplicates), "gone"]] : []),
 		...(counts.unrouted ? [["No queue takes", number(counts.unrouted), "gone"]] : []),
 	]);
 }

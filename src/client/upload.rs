@@ -32,6 +32,10 @@ pub struct UploadOptions {
     pub dates: Option<String>,
     /// What becomes of a file some of whose rows are not valid: `skip`, `abort`.
     pub on_invalid: Option<String>,
+    /// Columns that a row is known by, named by the header: `order_id`.
+    pub key: Option<String>,
+    /// `off` for a table of failures that is no correction.
+    pub correction: Option<String>,
     /// Let workers begin before the file has been read to its end.
     pub stream: bool,
     /// Answer when all is published, not when the file has been accepted.
@@ -47,6 +51,8 @@ impl UploadOptions {
         query.extend(self.attributes.as_deref().map(|columns| ("attributes", columns)));
         query.extend(self.dates.as_deref().map(|dates| ("dates", dates)));
         query.extend(self.on_invalid.as_deref().map(|what| ("on_invalid", what)));
+        query.extend(self.key.as_deref().map(|columns| ("key", columns)));
+        query.extend(self.correction.as_deref().map(|what| ("correction", what)));
         query.extend(self.stream.then_some(("stream", "true")));
         query.extend(self.wait.then_some(("wait", "true")));
         query

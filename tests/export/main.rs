@@ -19,3 +19,4 @@ mod book;
 mod corpus;
 mod download;
 mod harm;
+mod mended;

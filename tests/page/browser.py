@@ -25,6 +25,7 @@ SHOTS = pathlib.Path(os.environ["PAGE_SHOTS"])
 ROWMILL = os.environ["PAGE_ROWMILL"]
 # What HTML in a name, in a cell and in an error looks like; none of it may become any.
 EVIL_NAME = "<b>orders<b>.xlsx"
+EVIL_COLUMN = "<i>customer</i>"
 EVIL_CELL = "<img src=x onerror=alert(1)>"
 EVIL_ERROR = "<script>alert(2)</script> no such customer"
 # Rows that the handler rejects, by their numbers in the sheet.
@@ -37,7 +38,7 @@ def workbook(path, rows=ROWS):
     book = openpyxl.Workbook()
     sheet = book.active
     sheet.title = "Orders"
-    sheet.append(["id", "customer", "amount", "fit"])
+    sheet.append(["id", EVIL_COLUMN, "amount", "fit"])
     for row in range(2, rows + 2):
         fit = "no" if row in BAD_ROWS else "yes"
         sheet.append([row - 1, EVIL_CELL if row == 6 else f"Customer {row - 1}", row * 10, fit])

@@ -1,5 +1,6 @@
 """The whole story, as one person lives it: a workbook with three bad rows is dropped, worked off,
-looked at, taken back as far as the server can, and deleted; then its queue is purged.
+looked at and taken back; its failures are mended and sent, until all is done; it is deleted; then its
+queue is purged.
 
     story.py URL HOME [KEY]
 """
@@ -11,7 +12,7 @@ import urllib.request
 
 import openpyxl
 
-from browser import BAD_ROWS, EVIL_CELL, EVIL_ERROR, EVIL_NAME, ROWS, Browser, work, workbook
+from browser import BAD_ROWS, EVIL_CELL, EVIL_COLUMN, EVIL_ERROR, EVIL_NAME, ROWS, Browser, work, workbook
 
 url, home, key = sys.argv[1], pathlib.Path(sys.argv[2]), (sys.argv[3:] or [None])[0]
 
@@ -55,6 +56,7 @@ with Browser() as page:
     page.says(".preview", f"{ROWS} rows to be published")
     page.says(".preview", "Row 1 of Orders names the columns")
     page.says(".preview", EVIL_CELL)
+    page.says(".preview", EVIL_COLUMN)
     page.says(".preview", "Orders!C12")
     harmless(page)
     page.says("main", "No uploads yet")
@@ -92,6 +94,7 @@ with Browser() as page:
     page.says('[data-part="rejects"]', "#DIV/0!")
     page.seen('[data-part="dead"] summary').click()
     page.says('[data-part="dead"] details', "Customer 7")
+    page.says('[data-part="dead"] details', EVIL_COLUMN)
     page.says('[data-part="rows"]', EVIL_CELL)
     page.until("the states of the rows", lambda: page.text('[data-part="rows"]').count("Failed") == 2)
     harmless(page)
@@ -116,16 +119,78 @@ with Browser() as page:
 
     # What is taken back is a workbook with every row, and one with those that failed.
     page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(home)})
-    for path, text, rows in [
-        ("/uploads/{id}/results.xlsx", "Results as xlsx", ROWS),
-        ("/uploads/{id}/failures.xlsx", "Failures as xlsx", len(BAD_ROWS)),
-    ]:
-        if path in paths:
-            there = {*home.glob("*.xlsx")}
-            page.press(text)
-            page.until("the download", lambda: {*home.glob("*.xlsx")} - there)
-            [taken] = {*home.glob("*.xlsx")} - there
-            assert openpyxl.load_workbook(taken).active.max_row == rows + 1, taken
+
+    def taken_back(text, rows):
+        there = {*home.glob("*.xlsx")}
+        page.press(text)
+        page.until("the download", lambda: {*home.glob("*.xlsx")} - there)
+        [path] = {*home.glob("*.xlsx")} - there
+        book = openpyxl.load_workbook(path)
+        assert book.active.max_row == rows + 1, path
+        texts = [cell for row in book.active.iter_rows() for cell in row if isinstance(cell.value, str)]
+        assert all(cell.data_type != "f" for cell in texts), path
+        return path, book
+
+    _, results = taken_back("Results as xlsx", ROWS)
+    names = [cell.value for cell in results.active[1]]
+    bad = dict(zip(names, [cell.value for cell in results.active[BAD_ROWS[0]]]))
+    assert (bad["status"], bad["error"]) == ("dead", EVIL_ERROR), bad
+    assert results.active["B6"].value == EVIL_CELL
+    path, failures = taken_back("Failures as xlsx", len(BAD_ROWS))
+    assert [row[0].value for row in failures.active.iter_rows(min_row=2)] == BAD_ROWS
+    page.whole_shot("story-failures")
+
+    # They are mended where they stand, and dropped like any file: it is seen what they are.
+    fit = [cell.value for cell in failures.active[1]].index("fit") + 1
+    for row in range(2, len(BAD_ROWS) + 2):
+        failures.active.cell(row, fit).value = "yes"
+    failures.save(home / "mended.xlsx")
+    upload = page.driver.current_url.rsplit("/", 1)[1]
+    page.press("All uploads")
+    page.drop(home / "mended.xlsx", "mended.xlsx")
+    page.says(".preview", f"{len(BAD_ROWS)} rows to be published")
+    page.says(".preview", "corrects an upload")
+    page.whole_shot("story-mended-preview")
+    page.press("Upload", ".tray")
+    page.says(".tray", "Taken")
+    page.press("Clear finished", ".tray")
+    page.press("mended.xlsx", ".cards")
+    page.says("h1", "mended.xlsx")
+    page.until("the rows that wait", lambda: tile(page, "Waiting") == str(len(BAD_ROWS)))
+    work(url, key)
+    page.until("all done", lambda: page.text(".head .pill") == "Done")
+    page.until("the counts", lambda: (tile(page, "Done"), tile(page, "Dead")) == (str(len(BAD_ROWS)), "0"))
+    assert page.seen('[role=progressbar][aria-label="Processed"]').get_attribute("aria-valuenow") == "100"
+    for row in BAD_ROWS:
+        page.says('[data-part="rows"]', str(row))
+    page.whole_shot("story-mended-done")
+
+    # Each leads to the other.
+    page.says("main", "Corrects an upload")
+    page.press("an upload", "main")
+    page.says("h1", EVIL_NAME)
+    assert page.driver.current_url.rsplit("/", 1)[1] == upload
+    page.says("main", "Corrected by")
+    harmless(page)
+
+    # Sent once more, nothing of it is done twice.
+    page.press("All uploads")
+    page.drop_options(True)
+    page.drop(home / "mended.xlsx", "again.xlsx")
+    page.press("Upload", ".tray")
+    page.press("again.xlsx", ".cards")
+    page.until("the duplicates", lambda: tile(page, "Duplicates") == str(len(BAD_ROWS)))
+    page.says(".head .pill", "Done")
+    page.whole_shot("story-again")
+    for name in ["again.xlsx", "mended.xlsx"]:
+        if name != "again.xlsx":
+            page.press(name, ".cards")
+            page.says("h1", name)
+        page.press("Delete")
+        page.press("Delete the upload", "dialog")
+        page.says("h1", "Uploads")
+    page.press(EVIL_NAME, ".cards")
+    page.says("h1", EVIL_NAME)
 
     # It is deleted, which is asked for once more.
     page.press("Delete")

@@ -21,7 +21,7 @@ use crate::api::{Upload, UploadStatus};
 use crate::client::{Client, ClientError, ClientLimits, UploadOptions};
 use crate::domain::TopicName;
 use crate::workbook::rules::{OnInvalid, TextDates};
-use crate::workbook::{AttributeColumns, HeaderRow, SheetChoice};
+use crate::workbook::{AttributeColumns, CorrectionChoice, HeaderRow, SheetChoice};
 use bars::{Bar, Bars};
 
 /// Files under way at the same time.
@@ -70,6 +70,16 @@ pub(crate) struct Args {
     /// publishes nothing
     #[arg(long, value_name = "WHAT", env = "ROWMILL_ON_INVALID", value_parser = as_text::<OnInvalid>)]
     on_invalid: Option<String>,
+
+    /// Columns that a row is known by, named by the header, with commas between them: one that comes
+    /// again, in a file or in another of the topic, is not sent again
+    #[arg(long, value_name = "COLUMNS", env = "ROWMILL_KEY", value_parser = as_text::<AttributeColumns>)]
+    key: Option<String>,
+
+    /// What it means that a file is a table of failures: found, it corrects its upload; off, it is a
+    /// file like any other. Found unless told
+    #[arg(long, value_name = "WHAT", env = "ROWMILL_CORRECTION", value_parser = as_text::<CorrectionChoice>)]
+    correction: Option<String>,
 
     /// Let workers begin before a file has been read to its end; what they have done by then stands,
     /// should the file turn out to be damaged further down
@@ -155,6 +165,8 @@ impl Args {
             attributes: self.attributes.clone(),
             dates: self.dates.clone(),
             on_invalid: self.on_invalid.clone(),
+            key: self.key.clone(),
+            correction: self.correction.clone(),
             stream: self.stream,
             wait: false,
         };

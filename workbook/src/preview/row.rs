@@ -73,12 +73,26 @@ impl Walk<'_> {
     fn value(&mut self, bits: u64, kind: Kind) {
         if self.is_key() {
             self.known_by += 1;
-            self.twins.value(self.place, &(bits, kind));
+            if self.sheet.key.is_empty() {
+                self.twins.value(self.place, &(bits, kind));
+            } else {
+                // As an upload knows rows by a key: what reads the same is the same.
+                self.twins.value(self.place, &text(bits, kind).as_str());
+            }
         }
         let (row, addresses) = (self.row, self.addresses);
         if let Some(column) = self.sheet.columns.get_mut(self.place) {
             column.value(row, kind, addresses);
         }
+    }
+}
+
+/// A value as it reads.
+fn text(bits: u64, kind: Kind) -> String {
+    match kind {
+        Kind::Number => f64::from_bits(bits).to_string(),
+        Kind::Boolean => (bits == 1).to_string(),
+        _ => bits.cast_signed().to_string(),
     }
 }
 
