@@ -95,7 +95,8 @@ registered!(declare!());
 
 #[cfg(feature = "rabbitmq")]
 async fn open_rabbitmq(url: String, limits: &DriverLimits) -> Result<RabbitCarrier, CarrierError> {
-    RabbitCarrier::connect(&url, limits.rabbitmq.clone()).await
+    // It is large.
+    Box::pin(RabbitCarrier::connect(&url, limits.rabbitmq.clone())).await
 }
 
 #[cfg(feature = "sqs")]

@@ -62,7 +62,8 @@ pub struct RabbitLimits {
     /// How long one is read before its channel is closed, and what is not due given back.
     #[serde(with = "units::time")]
     pub delay_visit: Duration,
-    /// How long before the next parcel is due it is not worth closing.
+    /// How long one is read in which nothing is due: what is there is sent at once, by a server that has
+    /// the time.
     #[serde(with = "units::time")]
     pub delay_linger: Duration,
     /// How often delay queues are read in which nothing is known to be due: what was to be brought by a
@@ -101,10 +102,10 @@ impl Default for RabbitLimits {
             channels_kept: 16,
             channel_age: Duration::from_secs(10),
             new_queue: Duration::from_secs(2),
-            delay_visits: 16,
+            delay_visits: 32,
             delay_window: 500,
             delay_visit: Duration::from_secs(10),
-            delay_linger: Duration::from_secs(1),
+            delay_linger: Duration::from_secs(2),
             delay_look: Duration::from_secs(30),
             look: Duration::from_millis(20),
             gather: Duration::from_millis(2),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{DeliveryTag, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -109,9 +109,7 @@ impl Shared {
         channel: &Channel,
     ) -> Result<Option<Instant>, CarrierError> {
         let begun = self.begin_visit(delay, channel).await;
-        let Some(mut consumer) = begun.map_err(|trouble| trouble.about(queue))? else {
-            return Ok(None);
-        };
+        let mut consumer = begun.map_err(|trouble| trouble.about(queue))?;
         let end = Instant::now() + self.limits.delay_visit;
         let mut waiting = Waiting::new();
         loop {
@@ -138,23 +136,18 @@ impl Shared {
         }
     }
 
-    /// A consumer of a delay queue; none for one that is empty.
+    /// A consumer of a delay queue. What is in it is not asked for: a server that is busy says nothing.
     async fn begin_visit(
         &self,
         delay: ShortString,
         channel: &Channel,
-    ) -> Result<Option<Consumer>, Trouble> {
+    ) -> Result<Consumer, Trouble> {
         let limits = &self.limits;
-        let look = QueueDeclareOptions { passive: true, ..Default::default() };
-        let look = channel.queue_declare(delay.clone(), look, FieldTable::default());
-        if within(limits.answer_wait, look).await?.message_count() == 0 {
-            return Ok(None);
-        }
         let qos = channel.basic_qos(limits.delay_window.max(1), BasicQosOptions::default());
         within(limits.answer_wait, qos).await?;
         let (name, options) = (ShortString::default(), BasicConsumeOptions::default());
         let consume = channel.basic_consume(delay, name, options, FieldTable::default());
-        within(limits.answer_wait, consume).await.map(Some)
+        within(limits.answer_wait, consume).await
     }
 
     /// Adds what comes until then, and what comes with it; whether anything did.
