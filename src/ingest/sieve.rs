@@ -117,7 +117,7 @@ impl Sieve {
         let claim = self.claim(&batch);
         let log = &self.log;
         let duplicates = broker
-            .until_answered(|| async { Ok(log.claim(&claim).await.map_err(BrokerError::from)?) })
+            .until_answered(|| async { log.claim(&claim).await.map_err(BrokerError::from) })
             .await?;
         let mut duplicates = duplicates.into_iter();
         let rows = std::mem::take(&mut batch.rows);
@@ -251,7 +251,7 @@ impl Ends {
             let (page, next) = broker
                 .until_answered(|| async {
                     let page = log.row_ends(upload, queues, after, ENDS, open).await;
-                    Ok(page.map_err(BrokerError::from)?)
+                    page.map_err(BrokerError::from)
                 })
                 .await?;
             self.page = page.into();

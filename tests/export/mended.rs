@@ -21,7 +21,6 @@ use crate::python::{file, program, run};
 use crate::scene::{Scene, problem};
 use crate::support::TestDatabase;
 
-const SHEET: &str = "Orders: May";
 const ROWS: u32 = 12;
 /// Rows of the sheet, whose names stand in its third row and begin in its second column.
 const DEAD: [u32; 3] = [6, 10, 14];

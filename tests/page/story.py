@@ -134,7 +134,7 @@ with Browser() as page:
     _, results = taken_back("Results as xlsx", ROWS)
     names = [cell.value for cell in results.active[1]]
     bad = dict(zip(names, [cell.value for cell in results.active[BAD_ROWS[0]]]))
-    assert (bad["status"], bad["error"]) == ("dead", EVIL_ERROR), bad
+    assert bad["status"] == "dead" and bad["error"].endswith(EVIL_ERROR), bad
     assert results.active["B6"].value == EVIL_CELL
     path, failures = taken_back("Failures as xlsx", len(BAD_ROWS))
     assert [row[0].value for row in failures.active.iter_rows(min_row=2)] == BAD_ROWS
