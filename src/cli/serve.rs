@@ -113,7 +113,7 @@ impl Args {
         common.start_log();
         let stop = Stop::default();
         let signals = tokio::spawn(signals::listen(stop.clone(), common.voice()));
-        let ended = self.serve(common, stop).await;
+        let ended = Box::pin(self.serve(common, stop)).await;
         signals.abort();
         match ended {
             Ok(ServerEnd::Drained) => ExitCode::SUCCESS,
