@@ -95,8 +95,7 @@ registered!(declare!());
 
 #[cfg(feature = "rabbitmq")]
 async fn open_rabbitmq(url: String, limits: &DriverLimits) -> Result<RabbitCarrier, CarrierError> {
-    // It is large.
-    Box::pin(RabbitCarrier::connect(&url, limits.rabbitmq.clone())).await
+    RabbitCarrier::connect(&url, limits.rabbitmq.clone()).await
 }
 
 #[cfg(feature = "sqs")]
