@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::dates::iso;
-use super::plan::Plan;
+use super::plan::{Column, Plan};
 use super::schema::{Schema, short};
 use super::terms::{OnInvalid, OtherColumns, Rules, TextDates};
 use super::value::{text_of, typed};
@@ -274,12 +274,7 @@ struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    fn cell(
-        &mut self,
-        column: &super::plan::Column,
-        json: &str,
-        keep: bool,
-    ) -> Result<(), io::Error> {
+    fn cell(&mut self, column: &Column, json: &str, keep: bool) -> Result<(), io::Error> {
         let mut wrong = |detail| self.found.push(Found { column: Some(column.number), detail });
         let mut value = Cow::Borrowed(json);
         if let Some(order) = column.order
@@ -287,19 +282,26 @@ impl Judged<'_> {
         {
             match iso(&text, order) {
                 Some(Ok(date)) => value = format!("\"{date}\"").into(),
-                Some(Err(why)) => return Ok(wrong(why)),
+                Some(Err(why)) => {
+                    wrong(why);
+                    return Ok(());
+                }
                 None => {}
             }
         }
         if let Some(kind) = column.kind {
             value = match typed(&value, kind) {
                 Ok(typed) => typed.into_owned().into(),
-                Err(why) => return Ok(wrong(why)),
+                Err(why) => {
+                    wrong(why);
+                    return Ok(());
+                }
             };
         }
         let empty = value == "null" || text_of(&value).is_some_and(|text| text.trim().is_empty());
         if column.required && empty {
-            return Ok(wrong("the column is required, and there is nothing".to_owned()));
+            wrong("the column is required, and there is nothing".to_owned());
+            return Ok(());
         }
         let Some((name, key)) = &column.key else { return Ok(()) };
         self.push(key, &value);
@@ -317,10 +319,12 @@ impl Judged<'_> {
         match plan.beyond {
             OtherColumns::Drop => return Ok(()),
             OtherColumns::Refuse => {
-                return Ok(wrong("the topic's rules do not have this column".to_owned()));
+                wrong("the topic's rules do not have this column".to_owned());
+                return Ok(());
             }
             OtherColumns::Keep if plan.has(&name) => {
-                return Ok(wrong(format!("another column has the name `{name}`")));
+                wrong(format!("another column has the name `{name}`"));
+                return Ok(());
             }
             OtherColumns::Keep => {}
         }
