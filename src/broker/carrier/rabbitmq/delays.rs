@@ -1,9 +1,9 @@
 //! How long a parcel may be made to wait, and where it does.
 //!
 //! RabbitMQ has no delays. What it has, messages that live for a while in a queue of their own and are
-//! then dead-lettered to the right one, strands them: the server's process that moves them on is not
-//! always there any more after a node of a cluster was lost (3.10, and by its own reports later ones,
-//! too), and what has expired nobody can read. So a parcel that has to wait lies in a *delay queue*,
+//! then dead-lettered to the right one, may strand them: by RabbitMQ's own reports the server's process
+//! that moves them on is not always there any more after a node of a cluster was lost, and what has
+//! expired nobody can read. So a parcel that has to wait lies in a *delay queue*,
 //! which lets go of nothing by itself, with the time when it is due as a header, and processes of ours
 //! bring what is due to its queue (see `porter`).
 //!
