@@ -170,6 +170,26 @@ async fn a_file_is_uploaded_worked_off_and_its_results_are_read() {
     assert_eq!(client.result("no-such-id").await.unwrap_err().status(), Some(404));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_steered_at_the_terminal() {
+    let scene = Scene::start();
+    let file = scene.csv("rows.csv", 5);
+    let options = UploadOptions { wait: true, ..UploadOptions::default() };
+    let id = scene.client().upload(&file, &options, &Arc::default()).await.unwrap().id.to_string();
+    let (code, paused) = scene.json(&["uploads", "pause", &id]);
+    assert_eq!((code, paused["id"].as_str()), (Some(0), Some(&*id)));
+    assert!(paused["paused"].is_object(), "{paused}");
+    let listed = scene.run(&["uploads"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains(&id) && listed.contains("paused"), "{listed}");
+    let (code, resumed) = scene.json(&["uploads", "resume", &id]);
+    assert_eq!((code, &resumed["paused"]), (Some(0), &Value::Null), "{resumed}");
+    let (code, cancelled) = scene.json(&["uploads", "cancel", &id]);
+    assert_eq!((code, cancelled["status"].as_str()), (Some(0), Some("cancelled")), "{cancelled}");
+    let nobody = scene.run(&["uploads", "pause", "00000000-0000-4000-8000-000000000000"]);
+    assert_eq!(nobody.status.code(), Some(2), "{nobody:?}");
+}
+
 #[test]
 fn one_by_one_has_one_in_hand() {
     let scene = Scene::start();

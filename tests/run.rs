@@ -283,3 +283,21 @@ fn a_sample_workbook_goes_through_all_sheets_and_formats_alike() {
     let results = fs::read_to_string(scene.path("items.xlsx.results.csv")).unwrap();
     assert_eq!(results.lines().count(), 22);
 }
+
+#[test]
+fn dates_in_text_become_dates_in_the_order_that_their_column_gives_away() {
+    let told = |csv: &str, order: &str| {
+        let scene = Scene::new(csv);
+        let (code, report) = scene.run(&["--dates", order, "--exec", "echo", "{day}"]);
+        let results = if code == 0 { scene.results() } else { vec![] };
+        let days: Vec<String> = results.into_iter().skip(1).map(|mut row| row.remove(2)).collect();
+        (code, report, days)
+    };
+    let (code, report, days) = told("id,day\n1,03/04/2026\n2,31/12/2026\n", "auto");
+    assert_eq!((code, &days[..]), (0, &["2026-04-03".into(), "2026-12-31".into()][..]), "{report}");
+    let (_, _, days) = told("id,day\n1,03/04/2026\n", "mdy");
+    assert_eq!(days, ["2026-03-04"]);
+    let (code, report, _) = told("id,day\n1,03/04/2026\n", "auto");
+    assert_eq!(code, 2, "{report}");
+    assert!(report["error"].as_str().unwrap().contains("`day`"), "{report}");
+}

@@ -79,7 +79,8 @@ fn text(json: &str) -> Option<String> {
     if json.starts_with('"') {
         return serde_json::from_str(json).ok();
     }
-    match json.contains(['.', 'e', 'E']) {
+    let number = json.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    match number && json.contains(['.', 'e', 'E']) {
         true => json.parse::<f64>().ok().map(|number| number.to_string()),
         false => Some(json.to_owned()),
     }

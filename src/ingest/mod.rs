@@ -17,7 +17,7 @@
 mod batch;
 pub mod corrects;
 mod coverage;
-mod dates;
+pub mod dates;
 mod feed;
 pub mod intake;
 mod keys;

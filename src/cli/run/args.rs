@@ -10,6 +10,7 @@ use crate::cli::read_limits::read_limits;
 use crate::config::Config;
 use crate::domain::{QueueName, RetryPolicy};
 use crate::telemetry::LogFormat;
+use crate::workbook::rules::TextDates;
 use crate::workbook::{
     CorrectionChoice, CsvOptions, HeaderRow, ReadLimits, ReadOptions, SheetChoice,
 };
@@ -86,6 +87,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", env = "ROWMILL_ENCODING")]
     encoding: Option<String>,
 
+    /// Make dates of those that are written as text: dmy for 31/12/2026, mdy for 12/31/2026, auto for
+    /// the order that each column gives away. Text unless told
+    #[arg(long, value_name = "ORDER", env = "ROWMILL_DATES")]
+    dates: Option<TextDates>,
+
     /// What it means that the file is a table of failures (FILE.failures.xlsx): found, it corrects its
     /// run, and only its rows run; off, it is a file like any other. Found unless told
     #[arg(long, value_name = "WHAT", env = "ROWMILL_CORRECTION")]
@@ -152,6 +158,7 @@ impl Args {
                 quote: self.quote,
                 encoding: self.encoding.clone(),
             },
+            dates: self.dates.clone().unwrap_or_default(),
             correction: self.correction.clone().unwrap_or_default(),
             ..ReadOptions::default()
         }

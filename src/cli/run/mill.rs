@@ -10,10 +10,10 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::args::Args;
-use super::corrections;
 use super::error::RunError;
 use super::identity::{database_url, hash_file, lock_beside, run_key};
 use super::keeper::Keeper;
+use super::opening::{Opened, open};
 use super::progress::{Bars, Tally};
 use super::report::{Report, Status};
 use super::results;
@@ -22,7 +22,6 @@ use crate::broker::{BrokerError, Publishing, SqlBroker};
 use crate::cli::common::Common;
 use crate::config::Config;
 use crate::domain::{QueueName, TopicName};
-use crate::ingest::reader::Reader;
 use crate::ingest::{Coverage, IngestError, Ingested, Job, Progress, Sieve, ingest};
 use crate::store::control::{NewQueue, NewUpload, Queue, Upload, UploadState};
 use crate::store::{Store, StoreError};
@@ -266,27 +265,13 @@ impl Mill<'_> {
         hash: String,
         key: String,
     ) -> Result<Option<Loaded>, RunError> {
-        let options = self.args.read_options();
         let limits = self.args.read_limits(self.config)?;
         // Refused before the file is looked at: a command that does not exist needs no reading.
         let probe = self.args.handler(names(Uuid::nil())?.queue, self.config)?;
-        let exe = std::env::current_exe()
-            .map_err(|source| RunError::Open { path: "/proc/self/exe".into(), source })?;
-        let mut reader = Reader::start(&exe, &self.args.file, &options, &limits)?;
-        let mut first = tokio::select! {
-            first = reader.first_word() => first?,
-            () = self.stop.drain.cancelled() => return Ok(None),
-        };
-        let (corrects, mut written) = (reader.corrects(), self.args.options_json()?);
-        if let Some(id) = corrects {
-            let read = corrections::read(&self.store.control, id, &options).await?;
-            written = serde_json::to_string(&read).map_err(|e| RunError::Option(e.to_string()))?;
-            reader = Reader::start(&exe, &self.args.file, &read, &limits)?;
-            first = tokio::select! {
-                first = reader.first_word() => first?,
-                () = self.stop.drain.cancelled() => return Ok(None),
-            };
-        }
+        let (control, asked) = (&self.store.control, self.args.read_options());
+        let opened = open(control, &self.args.file, asked, &limits, &self.stop.drain).await?;
+        let Some(Opened { reader, first, read, corrects }) = opened else { return Ok(None) };
+        let written = serde_json::to_string(&read).map_err(|e| RunError::Option(e.to_string()))?;
         probe.check(&first.columns)?;
         let public_id = known.as_ref().map_or_else(Uuid::new_v4, |upload| upload.public_id);
         let topic = self.provide(public_id).await?;

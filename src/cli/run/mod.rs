@@ -16,6 +16,7 @@ mod error;
 mod identity;
 mod keeper;
 mod mill;
+mod opening;
 mod progress;
 mod report;
 mod results;

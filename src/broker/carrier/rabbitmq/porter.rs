@@ -37,9 +37,9 @@ impl Shared {
     /// Answers when to come again, if there is a reason to.
     pub(super) async fn visit(&self, place: &Place) -> Option<Instant> {
         let Place { queue, step } = place;
-        // Of one that was removed nothing is to be found.
-        self.known.get(queue)?;
         let Some(step) = *step else {
+            // Of one that was removed nothing is to be found.
+            self.known.get(queue)?;
             self.find_delays(queue).await;
             return Some(Instant::now() + self.limits.delay_look);
         };
