@@ -260,11 +260,11 @@ impl WorkersSeen {
 }
 
 pub(super) fn routes<B: Broker + Clone>() -> Router<App<B>> {
-    Router::new().route("/workers", get(list::<B>))
+    Router::new().route("/workers", get(seen_lately::<B>))
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(list))]
+#[openapi(paths(seen_lately))]
 struct Docs;
 
 /// What this file adds to the description of the API.
@@ -286,7 +286,7 @@ pub(super) fn docs() -> utoipa::openapi::OpenApi {
     ),
     security(("key" = ["read"])),
 )]
-async fn list<B: Broker + Clone>(
+async fn seen_lately<B: Broker + Clone>(
     State(app): State<App<B>>,
     uri: Uri,
 ) -> Result<Json<api::Data<api::WorkerSeen>>, ApiError> {

@@ -79,7 +79,12 @@ impl Default for WebhookLimits {
 /// Tells what comes due, until the server stops.
 pub(super) async fn run<B: Broker + Clone>(app: App<B>) {
     let limits = app.limits.webhook.clone();
-    let Some(secret) = limits.secret.clone() else { return };
+    let Some(secret) = limits.secret.clone() else {
+        if !limits.url.is_empty() {
+            tracing::warn!("http.webhook.url is told nothing: there is no ROWMILL_WEBHOOK_SECRET");
+        }
+        return;
+    };
     let sender = match Sender::new(&limits, secret) {
         Ok(sender) => Arc::new(sender),
         Err(error) => {
