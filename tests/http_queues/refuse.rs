@@ -192,7 +192,7 @@ async fn other_methods_are_told_which_there_are(database: TestDatabase) {
     let api = Api::on(&database).await;
     for (method, path) in [
         (Method::PUT, "/topics"),
-        (Method::PUT, "/topics/rows"),
+        (Method::POST, "/topics/rows"),
         (Method::DELETE, "/queues"),
         (Method::POST, "/queues/rows"),
         (Method::POST, "/queues/rows/purge"),

@@ -219,9 +219,14 @@ async fn a_host_that_is_lost_is_left_for_the_next() {
     let carrier = RabbitCarrier::connect(&url, super::limits()).await.unwrap();
     let goes = async |n| {
         send(&carrier, &queue, vec![parcel(n)]).await;
-        let taken = take_one(&carrier, &queue).await;
-        assert_intact(&taken, &parcel(n));
-        ack(&carrier, &queue, &[taken]).await;
+        loop {
+            let taken = take_one(&carrier, &queue).await;
+            ack(&carrier, &queue, std::slice::from_ref(&taken)).await;
+            // An ack that was on its way when a host went is no ack: what it was for comes again.
+            if n == 0 || taken.id.as_ref() != Some(&parcel(n - 1).id) {
+                break assert_intact(&taken, &parcel(n));
+            }
+        }
     };
     goes(0).await;
     one.end();
