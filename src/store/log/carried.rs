@@ -69,15 +69,6 @@ pub struct Known {
 /// whether it is open.
 pub(super) type KnownColumns = (i64, i64, i16);
 
-macro_rules! both {
-    ($self:ident, $log:ident => $call:expr) => {
-        match &$self.0 {
-            Dialect::Postgres($log) => $call,
-            Dialect::Sqlite($log) => $call,
-        }
-    };
-}
-
 impl Log {
     /// Commits the coverage of a batch, under the upload's epoch and the topic's routes.
     ///

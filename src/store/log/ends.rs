@@ -87,10 +87,7 @@ impl Log {
                 (first_row..=last_row).zip(first_id..).map(|(row, id)| (sheet, number(row), id)),
             );
         } else {
-            let kept = match &self.0 {
-                Dialect::Postgres(log) => log.rows_of(first_id, batch.past()).await?,
-                Dialect::Sqlite(log) => log.rows_of(first_id, batch.past()).await?,
-            };
+            let kept = both!(self, log => log.rows_of(first_id, batch.past()).await?);
             rows.extend(kept.into_iter().map(|(id, row)| (sheet, number(row), id)));
         }
         Ok(())

@@ -160,10 +160,7 @@ impl Log {
         if claim.rows.iter().all(|row| row.keys.is_empty()) {
             return Ok(vec![None; claim.rows.len()]);
         }
-        match &self.0 {
-            Dialect::Postgres(log) => log.claim(claim).await,
-            Dialect::Sqlite(log) => log.claim(claim).await,
-        }
+        both!(self, log => log.claim(claim).await)
     }
 }
 

@@ -174,15 +174,6 @@ impl Moved {
     }
 }
 
-macro_rules! both {
-    ($self:ident, $log:ident => $call:expr) => {
-        match &$self.0 {
-            Dialect::Postgres($log) => $call,
-            Dialect::Sqlite($log) => $call,
-        }
-    };
-}
-
 impl Log {
     /// Up to `limit` messages that wait in a queue and are not held, those first that would be
     /// delivered first. What is past its retention is left out.

@@ -12,6 +12,16 @@
 //! Cancellation safety: every operation is one transaction. A future dropped half-way has done all
 //! of it or nothing; which one is not known to the caller.
 
+/// Asks whichever database it is. Above the modules, so that they have it too.
+macro_rules! both {
+    ($self:ident, $log:ident => $call:expr) => {
+        match &$self.0 {
+            Dialect::Postgres($log) => $call,
+            Dialect::Sqlite($log) => $call,
+        }
+    };
+}
+
 mod carried;
 mod ends;
 mod gather;
@@ -64,15 +74,6 @@ pub struct Log(Dialect);
 enum Dialect {
     Postgres(postgres::PostgresLog),
     Sqlite(sqlite::SqliteLog),
-}
-
-macro_rules! both {
-    ($self:ident, $log:ident => $call:expr) => {
-        match &$self.0 {
-            Dialect::Postgres($log) => $call,
-            Dialect::Sqlite($log) => $call,
-        }
-    };
 }
 
 /// Every operation fails with [`LogError`]; unless its own words say more, nothing was changed then.

@@ -103,10 +103,8 @@ impl Log {
         block: i64,
         of: Option<UploadId>,
     ) -> Result<HashMap<i64, Ended>, LogError> {
-        let rows: Vec<PageOutcome> = match &self.0 {
-            Dialect::Postgres(log) => log.outcomes_of_block(queue, block, of).await?,
-            Dialect::Sqlite(log) => log.outcomes_of_block(queue, block, of).await?,
-        };
+        let rows: Vec<PageOutcome> =
+            both!(self, log => log.outcomes_of_block(queue, block, of).await?);
         let mut ended = HashMap::new();
         for row in &rows {
             row.expand(&mut ended)?;
@@ -123,10 +121,7 @@ impl Log {
             return Ok(vec![only]);
         }
         let first = after.map_or(QueueId(0), |(queue, _)| queue);
-        match &self.0 {
-            Dialect::Postgres(log) => log.queues_from(first).await,
-            Dialect::Sqlite(log) => log.queues_from(first).await,
-        }
+        both!(self, log => log.queues_from(first).await)
     }
 
     async fn first_outcome(
@@ -135,20 +130,14 @@ impl Log {
         from: i64,
         of: Option<UploadId>,
     ) -> Result<Option<i64>, LogError> {
-        match &self.0 {
-            Dialect::Postgres(log) => log.first_outcome(queue, from, of).await,
-            Dialect::Sqlite(log) => log.first_outcome(queue, from, of).await,
-        }
+        both!(self, log => log.first_outcome(queue, from, of).await)
     }
 
     async fn origins(&self, ids: &[i64]) -> Result<Vec<MessageOrigin>, LogError> {
         if ids.is_empty() {
             return Ok(vec![]);
         }
-        let kept = match &self.0 {
-            Dialect::Postgres(log) => log.origins(ids).await,
-            Dialect::Sqlite(log) => log.origins(ids).await,
-        }?;
+        let kept = both!(self, log => log.origins(ids).await)?;
         let mut kept: HashMap<i64, MessageOrigin> =
             kept.into_iter().map(|origin| (origin.0, origin)).collect();
         Ok(ids.iter().map(|id| kept.remove(id).unwrap_or_else(|| carried_origin(*id))).collect())

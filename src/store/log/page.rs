@@ -68,10 +68,7 @@ impl Log {
         bytes: usize,
     ) -> Result<RowPage, LogError> {
         let filling = Filling { page: RowPage::default(), limit, bytes };
-        match &self.0 {
-            Dialect::Postgres(log) => log.upload_rows(upload, after, filling).await,
-            Dialect::Sqlite(log) => log.upload_rows(upload, after, filling).await,
-        }
+        both!(self, log => log.upload_rows(upload, after, filling).await)
     }
 
     /// How the messages of these numbers stand in a queue, at one moment. Those that the queue does
@@ -110,10 +107,7 @@ impl Log {
         limit: usize,
     ) -> Result<Vec<(FindingAt, String)>, LogError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = match &self.0 {
-            Dialect::Postgres(log) => log.findings_after(upload, after, limit).await?,
-            Dialect::Sqlite(log) => log.findings_after(upload, after, limit).await?,
-        };
+        let rows = both!(self, log => log.findings_after(upload, after, limit).await?);
         Ok(rows
             .into_iter()
             .map(|(sheet, row, ordinal, content)| {

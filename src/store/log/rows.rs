@@ -71,10 +71,7 @@ impl Log {
     ) -> Result<(Vec<RowOutcome>, Option<PageAfter>), LogError> {
         let batches = self.ranges_after(upload, after, batches).await?;
         let Some(next) = place_after(&batches) else { return Ok((vec![], None)) };
-        let messages = match &self.0 {
-            Dialect::Postgres(log) => log.messages_of(&batches).await?,
-            Dialect::Sqlite(log) => log.messages_of(&batches).await?,
-        };
+        let messages = both!(self, log => log.messages_of(&batches).await?);
         let blocks = blocks_of(batches.iter().map(|batch| batch.first_id));
         let ends = self.ends_in(queue, &blocks).await?;
         Ok((page(&batches, messages, ends)?, Some(next)))
@@ -88,10 +85,7 @@ impl Log {
         most: u32,
     ) -> Result<Vec<BatchRange>, LogError> {
         let most = i64::from(most);
-        let ranges = match &self.0 {
-            Dialect::Postgres(log) => log.ranges_after(upload, after, most).await?,
-            Dialect::Sqlite(log) => log.ranges_after(upload, after, most).await?,
-        };
+        let ranges = both!(self, log => log.ranges_after(upload, after, most).await?);
         Ok(ranges.into_iter().map(BatchRange::of).collect())
     }
 
@@ -101,10 +95,7 @@ impl Log {
         queue: QueueId,
         blocks: &[i64],
     ) -> Result<HashMap<i64, Ended>, LogError> {
-        let outcomes = match &self.0 {
-            Dialect::Postgres(log) => log.outcomes_of_blocks(queue, blocks).await?,
-            Dialect::Sqlite(log) => log.outcomes_of_blocks(queue, blocks).await?,
-        };
+        let outcomes = both!(self, log => log.outcomes_of_blocks(queue, blocks).await?);
         let mut ends = HashMap::new();
         for outcome in &outcomes {
             outcome.expand(&mut ends)?;

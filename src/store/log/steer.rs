@@ -17,15 +17,6 @@ use super::{Dialect, Log};
 /// to be added to it. Statements have it in digits: 4503599627370496.
 pub(super) const AWAY: i64 = 1 << 52;
 
-macro_rules! both {
-    ($self:ident, $log:ident => $call:expr) => {
-        match &$self.0 {
-            Dialect::Postgres($log) => $call,
-            Dialect::Sqlite($log) => $call,
-        }
-    };
-}
-
 /// Who pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PausedBy<'a> {
@@ -39,6 +30,21 @@ pub enum PausedBy<'a> {
         steered: i32,
     },
 }
+
+impl<'a> PausedBy<'a> {
+    /// Why, and how often it must have been steered, if that matters.
+    pub(super) fn parts(self) -> (Option<&'a str>, Option<i32>) {
+        match self {
+            Self::Hand => (None, None),
+            Self::Failures { why, steered } => (Some(why), Some(steered)),
+        }
+    }
+}
+
+/// What [`Log::watched_uploads`] asks either database.
+pub(super) const WATCHED: &str = "select id, stop_after, steered, stop_from_ended, stop_from_dead from upload \
+     where stop_after is not null and paused_at is null \
+       and (state='published' or (state='ingesting' and stream)) order by id";
 
 /// An upload that is to stop by itself past a number of failures.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Pausing and resuming on PostgreSQL: see [`crate::store::log::steer`].
 
 use super::PostgresLog;
-use crate::store::log::steer::{PausedBy, Watched, WatchedColumns, watched};
+use crate::store::log::steer::{PausedBy, WATCHED, Watched, WatchedColumns, watched};
 use crate::store::log::types::{LogError, UploadId};
 
 /// The advisory lock's class. Pauses, resumes and cancellations take it for themselves, redrives
@@ -55,10 +55,7 @@ impl PostgresLog {
         upload: UploadId,
         by: PausedBy<'_>,
     ) -> Result<bool, LogError> {
-        let (why, steered) = match by {
-            PausedBy::Hand => (None, None),
-            PausedBy::Failures { why, steered } => (Some(why), Some(steered)),
-        };
+        let (why, steered) = by.parts();
         let mut tx = self.pool.begin().await?;
         sqlx::query(STEERING).execute(&mut *tx).await?;
         let was: Option<(String, bool, bool)> = sqlx::query_as(
@@ -126,13 +123,7 @@ impl PostgresLog {
     }
 
     pub(in crate::store::log) async fn watched_uploads(&self) -> Result<Vec<Watched>, LogError> {
-        let rows: Vec<WatchedColumns> = sqlx::query_as(
-            "select id, stop_after, steered, stop_from_ended, stop_from_dead from upload \
-             where stop_after is not null and paused_at is null \
-               and (state='published' or (state='ingesting' and stream)) order by id",
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let rows: Vec<WatchedColumns> = sqlx::query_as(WATCHED).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(watched).collect())
     }
 }

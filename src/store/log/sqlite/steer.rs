@@ -1,7 +1,7 @@
 //! Pausing and resuming on SQLite: see [`crate::store::log::steer`].
 
 use super::SqliteLog;
-use crate::store::log::steer::{AWAY, PausedBy, Watched, WatchedColumns, watched};
+use crate::store::log::steer::{AWAY, PausedBy, WATCHED, Watched, WatchedColumns, watched};
 use crate::store::log::types::{LogError, UploadId};
 
 /// The upload's ids, by which its messages are found in each queue.
@@ -23,10 +23,7 @@ impl SqliteLog {
         upload: UploadId,
         by: PausedBy<'_>,
     ) -> Result<bool, LogError> {
-        let (why, steered) = match by {
-            PausedBy::Hand => (None, None),
-            PausedBy::Failures { why, steered } => (Some(why), Some(steered)),
-        };
+        let (why, steered) = by.parts();
         let mut tx = self.write().await?;
         let was: Option<(String, bool, bool)> = sqlx::query_as(
             "select state, stream, paused_at is not null from upload \
@@ -140,13 +137,7 @@ impl SqliteLog {
     }
 
     pub(in crate::store::log) async fn watched_uploads(&self) -> Result<Vec<Watched>, LogError> {
-        let rows: Vec<WatchedColumns> = sqlx::query_as(
-            "select id, stop_after, steered, stop_from_ended, stop_from_dead from upload \
-             where stop_after is not null and paused_at is null \
-               and (state='published' or (state='ingesting' and stream)) order by id",
-        )
-        .fetch_all(&self.readers)
-        .await?;
+        let rows: Vec<WatchedColumns> = sqlx::query_as(WATCHED).fetch_all(&self.readers).await?;
         Ok(rows.into_iter().map(watched).collect())
     }
 
