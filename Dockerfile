@@ -16,7 +16,7 @@ COPY . .
 # layer, so the binary is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
-    find src domain workbook entity migration -name '*.rs' -exec touch {} + \
+    find src domain workbook entity migration store -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --bin rowmill --features "${FEATURES}" \
     && install -D -m 0755 target/release/rowmill /out/rowmill
 

@@ -10,7 +10,7 @@ pub use rowmill_domain as domain;
 pub mod export;
 pub mod http;
 pub mod ingest;
-pub mod store;
+pub use rowmill_store as store;
 pub mod telemetry;
 pub use rowmill_workbook as workbook;
 pub mod worker;

@@ -4,22 +4,10 @@
 //! Times are milliseconds since 1970 (UTC), whole numbers in both dialects, so that a test can move
 //! the clock and no driver's idea of a time zone gets in between.
 
-use sea_orm_migration::prelude::*;
+use crate::Change;
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::run(manager, POSTGRES, SQLITE).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let all = "drop table upload; drop table queue; drop table topic; drop table setting;";
-        super::run(manager, all, all).await
-    }
-}
+pub(crate) const CHANGE: Change =
+    Change { name: "m0001_control", postgres: POSTGRES, sqlite: SQLITE };
 
 /// `queue.dead_queue_id` is unique: two queues of one topic that shared a dead queue would bring
 /// the same message there twice.

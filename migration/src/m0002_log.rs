@@ -5,29 +5,9 @@
 //! Invariant that the tables serve: in a queue, a message is in exactly one of a segment, an
 //! unsettled position of a lease, a redelivery, an outcome.
 
-use sea_orm_migration::prelude::*;
+use crate::Change;
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::run(manager, POSTGRES, SQLITE).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let tables = "
-            drop table finding; drop table outcome; drop table redelivery; drop table lease;
-            drop table segment; drop table message; drop table batch;";
-        super::run(
-            manager,
-            &format!("{tables} drop sequence message_block;"),
-            &format!("{tables} drop table message_block;"),
-        )
-        .await
-    }
-}
+pub(crate) const CHANGE: Change = Change { name: "m0002_log", postgres: POSTGRES, sqlite: SQLITE };
 
 /// Segments and leases live for seconds and are updated in place, hence the fill factors and the
 /// eager vacuum. `segment_ready` leaves held segments out, so that a file of a million rows that is

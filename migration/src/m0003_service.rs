@@ -1,27 +1,10 @@
 //! What the service needs of uploads: their file in the spool, a lease on their ingestion, and what
 //! closes their sums; and publishes that are made once whatever happens (`Idempotency-Key`).
 
-use sea_orm_migration::prelude::*;
+use crate::Change;
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::run(manager, POSTGRES, SQLITE).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let undo = "
-            drop table publication;
-            drop index upload_lease;
-            alter table upload drop column bytes; alter table upload drop column spool;
-            alter table upload drop column stream; alter table upload drop column lease_until;
-            alter table batch drop column copies;";
-        super::run(manager, undo, undo).await
-    }
-}
+pub(crate) const CHANGE: Change =
+    Change { name: "m0003_service", postgres: POSTGRES, sqlite: SQLITE };
 
 /// `batch.copies` counts a message once for each queue that takes it: an upload has ended when as
 /// many have their outcome.

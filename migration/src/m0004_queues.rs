@@ -1,28 +1,10 @@
 //! What the whole queue service needs of the control plane: queues and topics that are deleted
 //! while others still work with them, plain messaging without outcomes, API keys.
 
-use sea_orm_migration::prelude::*;
+use crate::Change;
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::run(manager, POSTGRES, SQLITE).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let undo = "
-            drop table api_key;
-            alter table topic drop column deleted_at;
-            alter table queue drop column record_outcomes;
-            alter table queue drop column keeps_dead;
-            alter table queue drop column updated_at;
-            alter table queue drop column deleted_at;";
-        super::run(manager, undo, undo).await
-    }
-}
+pub(crate) const CHANGE: Change =
+    Change { name: "m0004_queues", postgres: POSTGRES, sqlite: SQLITE };
 
 /// A deleted queue or topic keeps its row, under the name `NAME/NUMBER` that nobody can give, until
 /// nothing refers to it.

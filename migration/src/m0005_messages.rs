@@ -1,28 +1,9 @@
 //! What the whole queue service needs of the log of messages.
 
-use sea_orm_migration::prelude::*;
+use crate::Change;
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::run(manager, POSTGRES, SQLITE).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let common = "
-            drop index segment_expiry;
-            drop index redelivery_expiry;
-            alter table batch drop column sizes;
-            alter table batch drop column queues;
-            alter table lease drop column expiries;
-            alter table redelivery drop column expires_at;";
-        let postgres = format!("drop index batch_age; drop index outcome_age; {common}");
-        super::run(manager, &postgres, common).await
-    }
-}
+pub(crate) const CHANGE: Change =
+    Change { name: "m0005_messages", postgres: POSTGRES, sqlite: SQLITE };
 
 /// `lease.expiries` says when its messages expire, by position: null for never, one number for all
 /// of them. `redelivery.expires_at` is the same for a message that comes again. Both kinds of what

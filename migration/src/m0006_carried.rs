@@ -1,21 +1,9 @@
 //! What the ledger keeps of messages that travel in a carrier: which of them have ended.
 
-use sea_orm_migration::prelude::*;
+use crate::Change;
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::run(manager, POSTGRES, SQLITE).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let undo = "drop table carried_end;";
-        super::run(manager, undo, undo).await
-    }
-}
+pub(crate) const CHANGE: Change =
+    Change { name: "m0006_carried", postgres: POSTGRES, sqlite: SQLITE };
 
 /// A carrier may deliver a message twice. Whoever adds its row here first has ended it; what the end
 /// was is said by `outcome`, in ranges as for all messages. `kind` is there too because it is looked

@@ -1,28 +1,10 @@
 //! What steers an upload: a pause and why, the failures past which it pauses by itself, and whom its
 //! end is told.
 
-use sea_orm_migration::prelude::*;
+use crate::Change;
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::run(manager, POSTGRES, SQLITE).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let undo = "
-            drop table webhook;
-            drop index upload_stop;
-            alter table upload drop column paused_at; alter table upload drop column paused_why;
-            alter table upload drop column steered; alter table upload drop column stop_after;
-            alter table upload drop column stop_from_ended;
-            alter table upload drop column stop_from_dead;";
-        super::run(manager, undo, undo).await
-    }
-}
+pub(crate) const CHANGE: Change =
+    Change { name: "m0008_steering", postgres: POSTGRES, sqlite: SQLITE };
 
 /// `upload.steered` counts pauses and resumes: who decides by what it saw a moment ago changes nothing
 /// when somebody was there meanwhile. `stop_from_*` are the counts at the last resume: failures before

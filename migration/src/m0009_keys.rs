@@ -1,25 +1,8 @@
 //! What identifies a row: seen again, it is a counted duplicate. And which upload an upload corrects.
 
-use sea_orm_migration::prelude::*;
+use crate::Change;
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::run(manager, POSTGRES, SQLITE).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let undo = "
-            drop table row_key;
-            drop index upload_corrects;
-            alter table upload drop column corrects;
-            alter table batch drop column duplicates;";
-        super::run(manager, undo, undo).await
-    }
-}
+pub(crate) const CHANGE: Change = Change { name: "m0009_keys", postgres: POSTGRES, sqlite: SQLITE };
 
 /// A key belongs to the row that took it first, which is known by upload, sheet and row whatever
 /// becomes of its ingestion; `message_id` is where its outcome is looked up. The hash names the topic.

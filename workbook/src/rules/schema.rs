@@ -47,10 +47,7 @@ impl Schema {
             .should_validate_formats(true)
             .build(schema)
             .map(Self)
-            .map_err(|error| BadSchema {
-                path: error.instance_path().to_string(),
-                why: short(&error.to_string()),
-            })
+            .map_err(|error| BadSchema { path: place(&error), why: short(&error.to_string()) })
     }
 
     /// All that is wrong with a row, or the first `most` of it.
@@ -61,6 +58,17 @@ impl Schema {
         }
         problems
     }
+}
+
+/// Where a schema is wrong: the meta-schema looked at it and says so; of a pattern that is well formed
+/// for the meta-schema and cannot be compiled, the path is that of the keyword.
+fn place(error: &ValidationError<'_>) -> String {
+    let compiled = matches!(error.kind(), ValidationErrorKind::Format { .. });
+    let path = error.instance_path();
+    if compiled && path.as_str().is_empty() {
+        return error.schema_path().to_string();
+    }
+    path.to_string()
 }
 
 fn tell(error: &ValidationError<'_>, problems: &mut Vec<SchemaProblem>) {
