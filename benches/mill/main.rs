@@ -16,6 +16,7 @@ mod ingest;
 mod latency;
 mod live;
 mod log;
+mod results;
 mod server;
 mod snapshot;
 mod upload;
@@ -37,6 +38,7 @@ fn main() {
             log::compare().await;
             ingest::compare().await;
             upload::compare().await;
+            results::measure().await;
             latency::measure().await;
             waiting::compare().await;
             snapshot::compare().await;
@@ -46,6 +48,7 @@ fn main() {
         ["log"] => runtime.block_on(log::compare()),
         ["ingest"] => runtime.block_on(ingest::compare()),
         ["upload"] => runtime.block_on(upload::compare()),
+        ["results"] => runtime.block_on(results::measure()),
         ["latency"] => runtime.block_on(latency::measure()),
         ["waiting"] => runtime.block_on(waiting::compare()),
         ["snapshot"] => runtime.block_on(snapshot::compare()),
@@ -56,8 +59,8 @@ fn main() {
         ["publish", file, url] => runtime.block_on(ingest::publish(file, url)),
         _ => {
             panic!(
-                "say log, ingest, upload, latency, live, waiting, snapshot, carriers, or nothing \
-                 for all"
+                "say log, ingest, upload, results, latency, live, waiting, snapshot, carriers, or \
+                 nothing for all"
             )
         }
     }

@@ -5,13 +5,12 @@
 //! server's peak and its reader's, as the system accounts for each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rowmill::client::UploadOptions;
 
 use crate::ingest::{ROWS, calamine_alone, million, peak_kilobytes};
-use crate::server::{Server, children};
+use crate::server::{Peaks, Server};
 use crate::{ROUNDS, median};
 
 pub(crate) async fn compare() {
@@ -34,30 +33,13 @@ pub(crate) async fn compare() {
 async fn upload(file: &std::path::Path) -> (f64, f64) {
     let server = Server::start().await;
     let process = server.id();
-    let over = Arc::new(AtomicBool::new(false));
-    // A reader's peak, looked at while it lives; it only ever grows.
-    let watch = std::thread::spawn({
-        let over = Arc::clone(&over);
-        move || {
-            let mut peaks = std::collections::HashMap::new();
-            while !over.load(Ordering::Relaxed) {
-                for child in children(process) {
-                    let now = peak_kilobytes(&child.to_string());
-                    let peak = peaks.entry(child).or_insert(0);
-                    *peak = now.max(*peak);
-                }
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            peaks.values().sum::<u64>()
-        }
-    });
+    let peaks = Peaks::of_children(process);
     let begun = Instant::now();
     let options = UploadOptions { wait: true, ..UploadOptions::default() };
     let sent = Arc::default();
     let answer = server.client().upload(file, &options, &sent).await.unwrap();
     let seconds = begun.elapsed().as_secs_f64();
-    over.store(true, Ordering::Relaxed);
-    let readers = watch.join().unwrap();
+    let readers = peaks.end();
     let published = server.client().upload_status(answer.id).await.unwrap();
     assert_eq!(published.counts.published, u64::from(ROWS), "not every row is in the log");
     (f64::from(ROWS) / seconds, (readers + peak_kilobytes(&process.to_string())) as f64)

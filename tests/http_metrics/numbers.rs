@@ -128,7 +128,7 @@ async fn scrapes_of_a_moment_share_one_look() {
 #[tokio::test]
 async fn what_cannot_be_had_in_time_is_left_out() {
     let database = TestDatabase::postgres().await;
-    let scene = Scene::with(database, &[("ROWMILL__HTTP__OBSERVE__WAIT", "300ms")]).await;
+    let scene = Scene::with(database, &[("ROWMILL__HTTP__OBSERVE__WAIT", "2s")]).await;
     let store = scene.database.open(2).await;
     let mut locked = store.postgres_pool().unwrap().begin().await.unwrap();
     sqlx::query("lock table upload in access exclusive mode").execute(&mut *locked).await.unwrap();

@@ -121,17 +121,7 @@ async fn play(
         assert!(left >= LEFT, "they came back when there was nothing to do any more");
         office.slow(false);
     }
-    let ends = async {
-        // However slow the machine is: as long as something moves, it is waited for.
-        while !all_over(&stays, &both).await {
-            let before = all_ended(&stays, &both).await;
-            until("rows or uploads to end", async || {
-                let moved = all_ended(&stays, &both).await > before;
-                (moved || all_over(&stays, &both).await).then_some(())
-            })
-            .await;
-        }
-    };
+    let ends = until("both uploads to end", async || all_over(&stays, &both).await.then_some(()));
     // What there is, is told in any case.
     let in_time = std::panic::AssertUnwindSafe(ends).catch_unwind().await.is_ok();
     let took = begun.elapsed();

@@ -1,6 +1,7 @@
 //! Uploads: sending files, watching them being read and worked off, reading their rows, ending
 //! them.
 
+mod asked;
 mod body;
 mod download;
 mod events;
