@@ -84,6 +84,30 @@ async fn an_outage_is_waited_out() {
     assert!(std::fs::read(local.path()).unwrap() == bytes, "it is something else");
 }
 
+/// A connection that is lost before a request is sent on it is not told as one that cannot be made, nor
+/// as one that broke off; it takes many tries to meet one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_way_of_losing_a_connection_ends_the_tries() {
+    let bucket = TestBucket::new().await;
+    let proxy = Proxy::new(bucket.endpoint()).await;
+    let scene = Scene::bucket_at(bucket, &proxy.endpoint(), |limits| {
+        limits.requests_at_once = 64;
+        limits.again.first = Duration::from_millis(1);
+        limits.again.most = Duration::from_millis(2);
+    });
+    let files = (0..64).map(|_| async {
+        let mut file = scene.spool.create(3).await.unwrap();
+        file.write(&content(3)).await.unwrap();
+        file.finish("a.csv".into()).await.unwrap()
+    });
+    let opened = async {
+        proxy.asked_times(20_000).await;
+        proxy.open();
+    };
+    let (files, ()) = tokio::join!(futures::future::join_all(files), opened);
+    assert_eq!(scene.behind().objects().await.len(), files.len());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_longer_than_the_patience_is_told_before_the_end_of_the_file() {
     let bucket = TestBucket::new().await;

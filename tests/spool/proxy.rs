@@ -53,8 +53,13 @@ impl Proxy {
 
     /// Waits until somebody has come while it is cut, more often than before.
     pub(crate) async fn asked_again(&self) {
+        self.asked_times(1).await;
+    }
+
+    /// Waits until somebody has come so many times from now on.
+    pub(crate) async fn asked_times(&self, times: usize) {
         let mut asked = self.asked.clone();
         let before = *asked.borrow_and_update();
-        asked.wait_for(|asked| *asked > before).await.unwrap();
+        asked.wait_for(|asked| *asked >= before + times).await.unwrap();
     }
 }

@@ -10,14 +10,16 @@
 //! - **Given up** half-way, an object is aborted by a task of its own, for which a server waits at
 //!   its end; what a crash leaves is found by any server at its start (`unfinished`).
 //!
-//! Requests are made again by the client itself ([`S3Limits::patience`]). It finds credentials as
-//! AWS's own tools do but for one thing: it reads no profiles.
+//! Requests are made again by the client itself ([`S3Limits::patience`]), once it is told which of
+//! them were never sent (`unsent`). It finds credentials as AWS's own tools do but for one thing: it
+//! reads no profiles.
 
 mod faults;
 mod fetch;
 mod outgoing;
 mod sender;
 mod unfinished;
+mod unsent;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -99,6 +101,7 @@ impl Bucket {
             .with_bucket_name(bucket)
             .with_client_options(client)
             .with_retry(retry)
+            .with_http_connector(unsent::Connector)
             .build()
             .map_err(|error| settings(&error))?;
         let http = reqwest::Client::builder()
