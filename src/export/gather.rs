@@ -5,13 +5,19 @@ use std::collections::HashSet;
 use tempfile::TempPath;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{BuildError, Job, unfinished};
 use crate::domain::{Finding, FindingKind};
 use crate::store::StoreError;
-use crate::store::log::{FindingAt, OutcomeKind, PageAfter, QueueId, RowEnd};
+use crate::store::log::{
+    FindingAt, Log, LogError, OutcomeKind, PageAfter, QueueId, RowEnd, UploadId,
+};
 use crate::workbook::export::{EndOfRow, QueuePlan, Status, fields};
 
+/// Pages that are fetched ahead.
+const PAGES: usize = 1;
 /// Findings read from the database at a time.
 const FINDINGS: usize = 1_000;
 
@@ -26,12 +32,16 @@ pub(super) async fn gather(job: &Job) -> Result<Gathered, BuildError> {
     let queues = queues(job).await?;
     let mut keys: Vec<Keys> = queues.iter().map(|_| Keys::new(job.limits.columns)).collect();
     let ids: Vec<QueueId> = queues.iter().map(|(id, _)| *id).collect();
-    let log = &job.store.log;
     let mut ends = Records::create(job).await?;
-    let mut after = Some(PageAfter::default());
-    while let Some(page) = after {
-        let (rows, next) =
-            log.row_ends(job.upload.id, &ids, page, job.limits.batches, job.open).await?;
+    let (to, mut pages) = mpsc::channel(PAGES);
+    let fetching = AbortOnDropHandle::new(tokio::spawn(fetch(
+        job.store.log.clone(),
+        job.upload.id,
+        ids,
+        (job.limits.batches, job.open),
+        to,
+    )));
+    while let Some(rows) = pages.recv().await {
         for row in rows {
             let end = record(row);
             if let Some(keys) = keys.get_mut(usize::from(end.queue)) {
@@ -40,10 +50,29 @@ pub(super) async fn gather(job: &Job) -> Result<Gathered, BuildError> {
             ends.push(&end);
         }
         ends.flush().await?;
-        after = next;
     }
+    fetching.await.map_err(|died| BuildError::Failed(died.to_string()))??;
     let queues = queues.into_iter().zip(keys).map(|((_, name), keys)| keys.plan(name)).collect();
     Ok(Gathered { ends: ends.finish().await?, rejects: rejects(job).await?, queues })
+}
+
+/// Fetches page after page, in a task of its own: that takes as long as what is done with them.
+async fn fetch(
+    log: Log,
+    upload: UploadId,
+    queues: Vec<QueueId>,
+    (batches, open): (u32, bool),
+    to: mpsc::Sender<Vec<RowEnd>>,
+) -> Result<(), LogError> {
+    let mut after = Some(PageAfter::default());
+    while let Some(page) = after {
+        let (rows, next) = log.row_ends(upload, &queues, page, batches, open).await?;
+        if to.send(rows).await.is_err() {
+            return Ok(());
+        }
+        after = next;
+    }
+    Ok(())
 }
 
 /// The queues that have something of the upload, by name; all of its topic as long as that may change.

@@ -11,6 +11,10 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::{Clock, Control, Log, Pools, Store, StoreError, StoreOptions};
 
+/// What SQLite keeps in memory of the file for the one connection that writes, in KiB, negated; what it
+/// keeps for each that reads, which go over rows once and from one end to the other.
+const WRITER_CACHE: &str = "-16000";
+const READER_CACHE: &str = "-2000";
 /// A connection that lay idle for longer is tested before it is used.
 const TEST_IDLE: Duration = Duration::from_secs(1);
 
@@ -96,20 +100,20 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(options.wait)
             .foreign_keys(true)
-            .pragma("cache_size", "-16000")
             .pragma("journal_size_limit", "67108864");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(options.wait)
             .acquire_slow_threshold(options.wait)
-            .connect_with(connect.clone())
+            .connect_with(connect.clone().pragma("cache_size", WRITER_CACHE))
             .await
             .map_err(open)?;
+        let reader = connect.pragma("cache_size", READER_CACHE).read_only(true);
         let readers = SqlitePoolOptions::new()
             .max_connections(options.connections.min(4))
             .acquire_timeout(options.wait)
             .acquire_slow_threshold(options.wait)
-            .connect_with(connect.read_only(true).create_if_missing(false))
+            .connect_with(reader.create_if_missing(false))
             .await
             .map_err(open)?;
         let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(writer.clone());

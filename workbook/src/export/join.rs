@@ -6,12 +6,13 @@ use std::io;
 use super::columns::{Columns, RowEnds};
 use super::csv::Csv;
 use super::ends::{EndOfRow, Ends, Status};
+use super::handed::{Batch, Handed};
 use super::ndjson::Ndjson;
 use super::plan::{ExportForm, ExportPlan, ExportWhat};
 use super::xlsx::Xlsx;
 use crate::shape::CellsOfRow;
-use crate::sink::{SheetHead, Sink, Stop};
-use rowmill_domain::{Address, ColumnNumber, Finding, RowNumber};
+use crate::sink::SheetHead;
+use rowmill_domain::{Address, ColumnNumber};
 
 /// How often progress is told, in rows.
 const EVERY: u64 = 5_000;
@@ -114,7 +115,18 @@ impl<'a> Join<'a> {
         Some(format!("{at}: {}", told.join("; ")))
     }
 
-    fn take(&mut self, cells: &CellsOfRow<'_>) -> io::Result<()> {
+    /// Writes what was read.
+    pub(super) fn take(&mut self, batch: &Batch) -> io::Result<()> {
+        batch.iter().try_for_each(|handed| match handed {
+            Handed::Sheet(head) => {
+                self.head = Some(head.clone());
+                self.form.sheet(head)
+            }
+            Handed::Row(cells) => self.row(&cells),
+        })
+    }
+
+    fn row(&mut self, cells: &CellsOfRow<'_>) -> io::Result<()> {
         let Some(head) = self.head.take() else { return Ok(()) };
         self.of_row.clear();
         self.of_row.resize(self.plan.queues.len(), None);
@@ -146,29 +158,5 @@ impl<'a> Join<'a> {
             (self.progress)(self.passed);
         }
         Ok(())
-    }
-}
-
-impl Sink for Join<'_> {
-    fn sheet(&mut self, head: &SheetHead) -> Result<(), Stop> {
-        self.form.sheet(head)?;
-        self.head = Some(head.clone());
-        Ok(())
-    }
-
-    fn row(&mut self, _: RowNumber, _: &[u8], _: Option<&[u8]>) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    fn finding(&mut self, _: Finding) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    fn wants_cells(&self) -> bool {
-        true
-    }
-
-    fn cells(&mut self, row: &CellsOfRow<'_>) -> Result<(), Stop> {
-        Ok(self.take(row)?)
     }
 }

@@ -7,6 +7,7 @@
 //! | `plan` | what is to be written, and of what |
 //! | `ends` | how the ends of rows come here: a file of records in the order of rows |
 //! | `columns` | the columns that are added, and what stands in them |
+//! | `handed` | rows on their way from the thread that reads to the one that writes |
 //! | `join` | rows and their ends, side by side |
 //! | `xlsx`, `sheet`, `parts`, `zipped` | a workbook |
 //! | `csv`, `ndjson` | text |
@@ -17,11 +18,12 @@
 //! The workbook is written by hand, on the zip library. rust_xlsxwriter was measured: 1,000,000 rows
 //! of ten cells took it 16 s of one processor in its mode of constant memory, since it writes each
 //! sheet to a file first and compresses it afterwards; and it cannot copy a number as the file spells
-//! it. Here a second thread compresses while the first writes.
+//! it. Here one thread reads, one writes and one compresses.
 
 mod columns;
 mod csv;
 pub mod ends;
+mod handed;
 mod join;
 mod ndjson;
 mod parts;
@@ -31,8 +33,11 @@ mod xlsx;
 mod zipped;
 
 use std::io;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use super::sink::Stop;
+use handed::{BATCHES, Hand};
 use join::Join;
 use rowmill_domain::Problem;
 
@@ -68,6 +73,19 @@ impl From<Stop> for ExportError {
 /// [`ExportError`]; what was written by then is no use.
 pub fn export(plan: &ExportPlan, progress: &mut dyn FnMut(u64)) -> Result<u64, ExportError> {
     let mut join = Join::open(plan, progress)?;
-    super::read(&plan.file, &plan.options, &plan.limits, &mut join)?;
-    Ok(join.finish()?)
+    let (to, handed) = sync_channel(BATCHES);
+    thread::scope(|scope| {
+        let reading =
+            thread::Builder::new().name("read".into()).spawn_scoped(scope, move || {
+                let mut hand = Hand::to(to);
+                super::read(&plan.file, &plan.options, &plan.limits, &mut hand)?;
+                Ok::<_, Stop>(hand.flush()?)
+            })?;
+        // When writing fails, reading ends too: nobody takes what it hands over.
+        let written = handed.into_iter().try_for_each(|batch| join.take(&batch));
+        let read = reading.join().map_err(|_| io::Error::other("the reading thread panicked"))?;
+        written?;
+        read?;
+        Ok(join.finish()?)
+    })
 }
