@@ -35,11 +35,12 @@ export function preview({ filename, corrects, counts, estimate, findings, duplic
 
 function sheet({ name, header_row: row, header_because: why, columns, first }) {
 	const named = name ?? "the file";
+	const dated = columns.some(({ dates }) => ORDERS[dates?.order]);
 	const keys = [...new Set(first.flatMap(({ data }) => Object.keys(data)))].slice(0, columns.length);
 	return [
 		make("p", { class: "soft" }, `Row ${row} of ${named} names the columns: ${why === "told" ? "as you said" : "the first with something in it"}.`),
-		table(`Columns of ${named}`, ["Column", "Name", "Kind", "Filled", "Dates in text"], columns.map(({ column, name, kind, filled, blank, dates }) =>
-			[column, name, KINDS[kind] ?? "empty", `${percent(filled, filled + blank)} %`, ORDERS[dates?.order] ?? ""])),
+		table(`Columns of ${named}`, ["Column", "Name", "Kind", "Filled", ...(dated ? ["Dates in text"] : [])], columns.map(({ column, name, kind, filled, blank, dates }) =>
+			[column, name, KINDS[kind] ?? "empty", `${percent(filled, filled + blank)} %`, ...(dated ? [ORDERS[dates?.order] ?? ""] : [])])),
 		table(`First rows of ${named}`, ["Row", ...keys], first.map(({ row, data }) => [row, ...keys.map((key) => text(data[key]))])),
 	];
 }

@@ -1,10 +1,13 @@
 /* The rows of an upload as they were read, with how each stands. */
 
 import { ask } from "./api.js";
+import { ended } from "./bars.js";
 import { button, keep, make, problem, write } from "./dom.js";
 
 /** Rows at first, and by each further step. */
 const STEP = 20;
+/** How often is looked while messages end, in milliseconds. */
+const EVERY = 5_000;
 
 const WORDS = { waiting: ["Waiting", "wait"], in_flight: ["In flight", "busy"], done: ["Done", "done"], dead: ["Failed", "dead"], expired: ["Expired", "gone"], cancelled: ["Cancelled", "gone"] };
 
@@ -31,9 +34,14 @@ export function rows(place, path, signal) {
 	place.replaceChildren(note, trouble);
 	let limit = STEP;
 	let seen = "";
+	let over = 0;
+	let timer = null;
 	let columns = [];
 
 	async function look() {
+		clearTimeout(timer);
+		timer = null;
+		if (signal.aborted) return;
 		try {
 			const page = await ask("GET", `${path}/rows?limit=${Math.min(limit, 1000)}`, { signal });
 			trouble.replaceChildren();
@@ -53,11 +61,13 @@ export function rows(place, path, signal) {
 	}
 	return {
 		tell({ status, counts }) {
-			// At the beginning, when it is read, and at the end; in between whoever wants looks again.
-			const now = `${status} ${counts.published > 0}`;
-			if (now === seen) return;
-			seen = now;
-			if (counts.published > 0 || counts.unrouted > 0) look();
+			if (counts.published === 0 && counts.unrouted === 0) return;
+			const before = over;
+			over = ended(counts);
+			// At once when it begins, is read and ends; now and then in between.
+			if (status !== seen) look();
+			else if (over !== before) timer ??= setTimeout(look, EVERY);
+			seen = status;
 		},
 	};
 }

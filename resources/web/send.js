@@ -72,7 +72,7 @@ async function send(job) {
 		const go = (more) => () => line(entry, { ...options, ...more }, "send");
 		const open = first.sheets.some(({ columns }) => columns.some(({ dates }) => dates?.order === "ambiguous"));
 		const asked = open ? [["Dates are DD/MM", go({ dates: "dmy" })], ["Dates are MM/DD", go({ dates: "mdy" })]] : [];
-		return change(entry, { state: "looked", preview: preview(first), acts: [["Upload", go()], ...asked, ["Remove", () => forget(entry)]] });
+		return change(entry, { state: "looked", preview: preview(first), acts: [["Upload", go(), open ? "plain" : "button"], ...asked, ["Remove", () => forget(entry)]] });
 	}
 	change(entry, { state: "taken", before: first.taken_before, over: true, acts: [["Watch", fill("#/uploads/{id}", { id: first.id })]] });
 }

@@ -86,10 +86,10 @@ function tell(node, entry) {
 	const more = part(node, "file-more");
 	if (node.told === entry.state) return;
 	node.told = entry.state;
-	part(node, "file-acts").replaceChildren(...entry.acts.map(([text, act]) =>
+	part(node, "file-acts").replaceChildren(...entry.acts.map(([text, act, look = "plain"]) =>
 		typeof act === "string"
 			? make("a", { href: act, "aria-label": `${text} ${entry.file.name}` }, text)
-			: button(text, act, { class: "plain", "aria-label": `${text} ${entry.file.name}` })));
+			: button(text, act, { class: look, "aria-label": `${text} ${entry.file.name}` })));
 	more.replaceChildren();
 	if (entry.state === "refused") more.append(refusal(entry.fault));
 	if (entry.preview) more.append(entry.preview);

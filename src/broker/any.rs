@@ -15,10 +15,10 @@ use super::carrier::rabbitmq::RabbitCarrier;
 use super::carrier::redis::RedisCarrier;
 #[cfg(feature = "sqs")]
 use super::carrier::sqs::SqsCarrier;
-use super::contract::{
-    Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
-};
+use super::contract::{Broker, Source};
+use super::error::BrokerError;
 use super::keeper::Chore;
+use super::published::{CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Ticket};
 use super::relay::RelayLimits;
 use super::sql::SqlBroker;
 use crate::domain::{

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use super::contract::{Publishing, RowBatch};
+use super::published::{Publishing, RowBatch};
 use crate::domain::RowNumber;
 
 /// The attributes of each row of a batch.

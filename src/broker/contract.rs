@@ -1,82 +1,15 @@
 //! The contract between those who use a broker and those who are one.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use super::error::BrokerError;
+use super::published::{CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Ticket};
 use crate::domain::{
-    Finding, Lease, Message, MessageId, QueueName, QueueStats, Receipt, Row, RowNumber, Settled,
-    Settlement, TopicName,
+    Lease, Message, MessageId, QueueName, QueueStats, Receipt, Settled, Settlement, TopicName,
 };
-use crate::store::StoreError;
 use crate::store::control::QueueTerms;
-use crate::store::log::{Fence, LogError, QueueId, TopicId, UploadId};
-
-/// Why a broker could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BrokerError {
-    /// There is no such queue.
-    #[error("there is no queue `{0}`")]
-    NoQueue(QueueName),
-    /// There is no such topic.
-    #[error("there is no topic `{0}`")]
-    NoTopic(TopicName),
-    /// Whoever asks may not: it would be answered the same until somebody changes that.
-    #[error("{0}")]
-    NotAllowed(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The idempotency key was used for another request.
-    #[error("the idempotency key was used for another request")]
-    KeyReused,
-    /// Another process has taken the upload over: nothing was published, and nothing can be.
-    #[error("the upload was taken over by another process")]
-    LeaseLost,
-    /// What carries the messages cannot do that, whoever asks, or not for this process.
-    #[error("{what} is unsupported here: {why}")]
-    Unsupported {
-        /// What was asked.
-        what: String,
-        /// Why it cannot be.
-        why: String,
-    },
-    /// What carries the messages refuses some of them, and would again.
-    #[error("refused: {0}")]
-    Refused(String),
-    /// A queue has its capacity: it may have room later.
-    #[error("the queue `{0}` is full")]
-    Full(QueueName),
-    /// What is behind it does not answer: the same may be asked again, and will work when it does.
-    #[error("the message store does not answer: {0}")]
-    Outage(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The store behind it failed otherwise.
-    #[error("the message store failed: {0}")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl BrokerError {
-    /// Whether the same may work later.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Outage(_) | Self::Full(_))
-    }
-}
-
-impl From<StoreError> for BrokerError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Log(LogError::LeaseLost) => Self::LeaseLost,
-            error if error.is_outage() => Self::Outage(Box::new(error)),
-            error => Self::Store(Box::new(error)),
-        }
-    }
-}
-
-impl From<LogError> for BrokerError {
-    fn from(error: LogError) -> Self {
-        StoreError::from(error).into()
-    }
-}
+use crate::store::log::{Fence, QueueId, UploadId};
 
 /// A worker's view of a queue. Implemented by every broker, and by the HTTP client.
 pub trait Source: Send + Sync + 'static {
@@ -116,94 +49,6 @@ pub trait Source: Send + Sync + 'static {
         &self,
         receipts: Vec<Receipt>,
     ) -> impl Future<Output = Result<Vec<Option<Duration>>, BrokerError>> + Send;
-}
-
-/// A place in the order of messages, for at most `room` of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
-    /// The first message's number.
-    pub first_id: i64,
-    /// How many fit.
-    pub room: usize,
-}
-
-/// A range of an upload's rows, to be committed together.
-#[derive(Debug, Clone)]
-pub struct RowBatch {
-    /// Its place in the order.
-    pub ticket: Ticket,
-    /// The sheet, as the reader numbered it.
-    pub sheet: u16,
-    /// The sheet's name, an attribute of each of its messages; a csv file has none.
-    pub sheet_name: Option<String>,
-    /// The first row it covers.
-    pub first_row: RowNumber,
-    /// The last row it covers.
-    pub last_row: RowNumber,
-    /// Batch 0, 1, 2, ... of the upload.
-    pub turn: i32,
-    /// Its rows, ascending; no more than the ticket has room for. Their attributes are seen by
-    /// filters and kept with the message; the four of an upload are added to these.
-    pub rows: Vec<Row>,
-    /// What was found in them, and in the rows between that became no message.
-    pub findings: Vec<Finding>,
-    /// How many of the rows it covers are duplicates, and so not among `rows`.
-    pub duplicates: u32,
-}
-
-/// For whom a batch is published, and how.
-#[derive(Debug, Clone)]
-pub struct Publishing {
-    /// Where to.
-    pub topic: TopicId,
-    /// By which right.
-    pub fence: Fence,
-    /// The upload's public id, an attribute of each of its messages.
-    pub upload_id: uuid::Uuid,
-    /// The file's name, an attribute too.
-    pub filename: String,
-    /// Whether the messages are held back until the whole file is published.
-    pub held: bool,
-}
-
-/// A message to be published that is no row of an upload.
-#[derive(Debug, Clone)]
-pub struct MessageBody {
-    /// A JSON object, as text.
-    pub data: Bytes,
-    /// What queues filter by.
-    pub attributes: BTreeMap<String, String>,
-}
-
-/// What makes a publish happen once, however often it is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Once {
-    /// The asker's name for it.
-    pub key: String,
-    /// What it must be the same as, if the key was used before: a hash of the request.
-    pub fingerprint: String,
-}
-
-/// A published message in one queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopyOf {
-    /// The queue.
-    pub queue: QueueName,
-    /// The message's id there.
-    pub id: MessageId,
-    /// How long until the first delivery.
-    pub delay: Duration,
-    /// How long it may wait.
-    pub retention: Option<Duration>,
-}
-
-/// What publishing a batch did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Published {
-    /// Messages that some queue takes.
-    pub routed: u64,
-    /// Messages that none takes.
-    pub unrouted: u64,
 }
 
 /// Ingestion's view of a broker.

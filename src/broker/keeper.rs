@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::contract::BrokerError;
+use super::error::BrokerError;
 use super::sql::SqlBroker;
 use crate::domain::FailureLimit;
 use crate::store::log::PausedBy;

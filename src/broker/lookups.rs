@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::contract::BrokerError;
+use super::error::BrokerError;
 use super::sql::SqlBroker;
 use crate::domain::{Message, MessageId, QueueName, Receipt};
 use crate::store::log::{QueueId, Seen};

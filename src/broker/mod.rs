@@ -12,6 +12,7 @@ mod attributes;
 mod cache;
 pub mod carrier;
 mod contract;
+mod error;
 pub mod fanout;
 mod join;
 mod joined;
@@ -20,6 +21,7 @@ mod limits;
 mod lookups;
 mod names;
 mod origins;
+mod published;
 mod publishes;
 mod relay;
 mod routing;
@@ -27,10 +29,10 @@ mod sql;
 mod wake;
 
 pub use any::{AnyBroker, CannotCarry, Carrying};
-pub use contract::{
-    Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
-};
+pub use contract::{Broker, Source};
+pub use error::BrokerError;
 pub use join::JoinLimits;
 pub use limits::SqlBrokerLimits;
+pub use published::{CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Ticket};
 pub use relay::{Relay, RelayLimits};
 pub use sql::SqlBroker;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cache::{read, write};
-use super::contract::BrokerError;
+use super::error::BrokerError;
 use crate::domain::{QueueName, TopicName};
 use crate::store::Store;
 use crate::store::control::Queue;

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use uuid::Uuid;
 
 use super::cache::{read, write};
-use super::contract::BrokerError;
+use super::error::BrokerError;
 use crate::domain::{Origin, RowNumber};
 use crate::store::control::sheet_names;
 use crate::store::log::UploadId;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::contract::MessageBody;
 use super::fanout::route;
 use super::join::Joined;
+use super::published::MessageBody;
 use super::routing::Routing;
 use crate::domain::QueueName;
 use crate::store::StoreError;

@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock};
 use tokio::sync::Mutex;
 
 use super::cache::{read, write};
-use super::contract::Ticket;
+use super::published::Ticket;
 use crate::store::control::Routes;
 use crate::store::log::{BLOCK, LogError, TopicId};
 use crate::store::{Store, StoreError};

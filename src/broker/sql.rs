@@ -12,15 +12,15 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::attributes::RowAttributes;
-use super::contract::{
-    Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
-};
+use super::contract::{Broker, Source};
+use super::error::BrokerError;
 use super::fanout::route;
 use super::join::Joiner;
 use super::joined::{Receives, Settle, Settles, Share, SharedError};
 use super::limits::SqlBrokerLimits;
 use super::names::Names;
 use super::origins::{UploadOrigin, Uploads};
+use super::published::{CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Ticket};
 use super::publishes::{NotPublished, Placed, Publish, Publishes};
 use super::routing::Routing;
 use super::wake::Bell;

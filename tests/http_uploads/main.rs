@@ -13,6 +13,7 @@ mod broken;
 mod dates;
 mod end;
 mod events;
+mod fair;
 mod keys;
 mod look;
 mod pages;

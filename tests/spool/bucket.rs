@@ -91,17 +91,19 @@ async fn no_way_of_losing_a_connection_ends_the_tries() {
     let bucket = TestBucket::new().await;
     let proxy = Proxy::new(bucket.endpoint()).await;
     let scene = Scene::bucket_at(bucket, &proxy.endpoint(), |limits| {
-        limits.requests_at_once = 64;
+        limits.requests_at_once = 8;
+        // hyper may lose a request for good then (hyperium/hyper#4122).
+        limits.answer = Duration::from_secs(2);
         limits.again.first = Duration::from_millis(1);
         limits.again.most = Duration::from_millis(2);
     });
-    let files = (0..64).map(|_| async {
+    let files = (0..8).map(|_| async {
         let mut file = scene.spool.create(3).await.unwrap();
         file.write(&content(3)).await.unwrap();
         file.finish("a.csv".into()).await.unwrap()
     });
     let opened = async {
-        proxy.asked_times(20_000).await;
+        proxy.asked_times(10_000).await;
         proxy.open();
     };
     let (files, ()) = tokio::join!(futures::future::join_all(files), opened);

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use super::Relay;
 use super::parcels::{Came, came};
 use crate::broker::carrier::{Carrier, Handle, Taken};
-use crate::broker::contract::BrokerError;
+use crate::broker::error::BrokerError;
 use crate::broker::keeper::Chore;
 
 /// Rounds from one look to the next.

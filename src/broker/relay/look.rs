@@ -3,7 +3,7 @@
 use super::Inner;
 use super::parcels::came;
 use crate::broker::carrier::{Carrier, CarrierDepth, Handle, Taken};
-use crate::broker::contract::BrokerError;
+use crate::broker::error::BrokerError;
 use crate::domain::{Depth, Message, MessageId, MessageState, QueueName, QueueStats};
 use crate::store::log::QueueId;
 

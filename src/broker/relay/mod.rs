@@ -23,11 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::carrier::{Carrier, CarrierError, Handle};
-use super::contract::{
-    Broker, BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Source, Ticket,
-};
+use super::contract::{Broker, Source};
+use super::error::BrokerError;
 use super::keeper::Chore;
 use super::names::{Known, Names};
+use super::published::{CopyOf, MessageBody, Once, Published, Publishing, RowBatch, Ticket};
 use super::routing::Routing;
 use crate::domain::{
     Lease, Message, MessageId, MessageKey, QueueName, QueueStats, Receipt, Settled, Settlement,

@@ -7,7 +7,7 @@ use super::Inner;
 use super::parcels::{Came, Times, came, parcel};
 use super::send::WhenFull;
 use crate::broker::carrier::{Carrier, Handle};
-use crate::broker::contract::BrokerError;
+use crate::broker::error::BrokerError;
 use crate::domain::QueueName;
 use crate::store::control::{QueueRecord, UploadState};
 use crate::store::log::{End, OutcomeKind};

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::broker::carrier::{Handle, Parcel, REASON, Taken};
-use crate::broker::contract::{BrokerError, Publishing, RowBatch};
+use crate::broker::error::BrokerError;
+use crate::broker::published::{Publishing, RowBatch};
 use crate::domain::number::named;
 use crate::domain::{Attempt, MessageId, MessageKey, Origin, RowOfUpload};
 use crate::store::log::{QueueId, UploadId};

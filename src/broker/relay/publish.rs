@@ -12,10 +12,9 @@ use super::parcels::{self, Times, bytes, bytes_of, parcel};
 use super::send::WhenFull;
 use crate::broker::attributes::RowAttributes;
 use crate::broker::carrier::Carrier;
-use crate::broker::contract::{
-    BrokerError, CopyOf, MessageBody, Once, Published, Publishing, RowBatch,
-};
+use crate::broker::error::BrokerError;
 use crate::broker::fanout::route;
+use crate::broker::published::{CopyOf, MessageBody, Once, Published, Publishing, RowBatch};
 use crate::broker::publishes::{NotPublished, Placed, same_answer};
 use crate::domain::number::named;
 use crate::domain::{QueueName, RowOfUpload, TopicName};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::broker::cache::{read, write};
 use crate::broker::carrier::{Abilities, Carrier, CarrierQueue};
-use crate::broker::contract::BrokerError;
+use crate::broker::error::BrokerError;
 use crate::broker::names::Known;
 use crate::domain::QueueName;
 use crate::store::Store;

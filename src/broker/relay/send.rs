@@ -2,7 +2,7 @@
 
 use super::Inner;
 use crate::broker::carrier::{Carrier, CarrierError, Each, Failed, Parcel};
-use crate::broker::contract::BrokerError;
+use crate::broker::error::BrokerError;
 use crate::domain::QueueName;
 
 /// Parcels that a carrier refused for good: which of those given, and why.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::hands::{Claimed, Held};
 use super::{Inner, of_another};
 use crate::broker::carrier::{Carrier, Failed, Handle};
-use crate::broker::contract::BrokerError;
+use crate::broker::error::BrokerError;
 use crate::domain::{Receipt, Settled, Settlement, Verdict};
 use crate::store::control::QueueRecord;
 use crate::store::log::{End, OutcomeKind, QueueId};

@@ -11,7 +11,7 @@ use super::hands::Held;
 use super::parcels::{Came, Sender, came};
 use super::{Inner, died};
 use crate::broker::carrier::{Carrier, Handle, Taken};
-use crate::broker::contract::BrokerError;
+use crate::broker::error::BrokerError;
 use crate::domain::{Attempt, Delivery, Lease, QueueName};
 use crate::store::control::QueueRecord;
 use crate::store::log::{BLOCK, End, Known, OutcomeKind, QueueId, UploadId};

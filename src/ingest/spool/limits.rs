@@ -30,8 +30,9 @@ pub struct S3Limits {
     /// How long one request may take, its bytes included. 30 s.
     #[serde(with = "units::time")]
     pub answer: Duration,
-    /// How long a request is made again while the bucket does not answer; a request is signed once
-    /// for all its tries, and 5 minutes is the most that a signature is good for. 30 s.
+    /// How long a request is made again while the bucket does not answer: several times `answer`,
+    /// because a try may hang so long (hyper loses one now and then: hyperium/hyper#4122). A request
+    /// is signed once for all its tries, and 5 minutes is the most that a signature is good for. 90 s.
     #[serde(with = "units::time")]
     pub patience: Duration,
     /// The waits between tries.
@@ -53,7 +54,7 @@ impl Default for S3Limits {
             requests_at_once: 8,
             connect: Duration::from_secs(5),
             answer: Duration::from_secs(30),
-            patience: Duration::from_secs(30),
+            patience: Duration::from_secs(90),
             again: RetryPolicy {
                 first: Duration::from_millis(100),
                 factor: 2.0,

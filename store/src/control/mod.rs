@@ -9,6 +9,7 @@ mod routes;
 mod rules;
 mod terms;
 mod topics;
+mod upload;
 mod uploads;
 mod webhooks;
 
@@ -28,7 +29,7 @@ pub use routes::{Route, Routes};
 pub use rowmill_entity::upload::State as UploadState;
 pub use terms::{QueueRecord, QueueTerms};
 pub use topics::Topic;
-pub use uploads::{NewUpload, Pause, Steering, Upload, sheet_names};
+pub use upload::{NewUpload, Pause, Steering, Upload, sheet_names};
 pub use webhooks::{Attempted, Due, Told};
 
 use super::{Clock, StoreError};
