@@ -103,7 +103,7 @@ async fn no_way_of_losing_a_connection_ends_the_tries() {
         file.finish("a.csv".into()).await.unwrap()
     });
     let opened = async {
-        proxy.asked_times(10_000).await;
+        proxy.asked_times(2_000).await;
         proxy.open();
     };
     let (files, ()) = tokio::join!(futures::future::join_all(files), opened);
