@@ -36,9 +36,8 @@ export function downloads(view, id, signal) {
 		tell(over) {
 			if (over === ended) return;
 			ended = over;
-			part(view, "take").hidden = offered.length === 0;
-			place.hidden = !over;
-			write(state, over ? "" : "When all is processed, the file comes back with what became of each row.");
+			part(view, "take").hidden = !over || offered.length === 0;
+			write(state, "");
 		},
 	};
 }
