@@ -38,7 +38,8 @@ pub(super) async fn gather(job: &Job) -> Result<Gathered, BuildError> {
         job.store.log.clone(),
         job.upload.id,
         ids,
-        (job.limits.batches, job.open),
+        job.limits.batches,
+        job.open,
         to,
     )));
     while let Some(rows) = pages.recv().await {
@@ -61,7 +62,8 @@ async fn fetch(
     log: Log,
     upload: UploadId,
     queues: Vec<QueueId>,
-    (batches, open): (u32, bool),
+    batches: u32,
+    open: bool,
     to: mpsc::Sender<Vec<RowEnd>>,
 ) -> Result<(), LogError> {
     let mut after = Some(PageAfter::default());
